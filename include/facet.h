@@ -1,0 +1,455 @@
+/* facet: Gemma 4 language models on the machine in front of the user.
+ *
+ * Copyright 2026 The facet authors. SPDX-License-Identifier: Apache-2.0
+ *
+ * INTRODUCTION
+ *   A facet_model is what a GGUF file holds: weights, vocabulary, chat format. It is immutable and can be shared by
+ *   any number of engines and threads. A facet_engine owns the compute threads and the memory of the KV cache. A
+ *   facet_session is one timeline of tokens. The caller always hands over the FULL list of tokens; the session keeps
+ *   what it can of its KV cache, extends it, or rebuilds it.
+ *
+ *       facet_model *model;
+ *       facet_engine *engine;
+ *       facet_session *session;
+ *       facet_error error;
+ *       if (facet_model_open(&model, "gemma.gguf", NULL, &error)) puts(error.message);
+ *       ...facet_engine_new, facet_session_new, facet_chat_render, facet_session_sync, facet_session_generate
+ *
+ *   A complete program is examples/embed.c.
+ *
+ * GLOSSARY
+ *   token      an index into the vocabulary, 0 <= token < n_vocab; int32_t everywhere
+ *   logits     n_vocab floats: the model's score of every token as the next one, after the model's own soft cap
+ *   prefill    computing many prompt tokens at once;  decode: computing one token after another
+ *   ubatch     the number of tokens computed together in one pass over the weights
+ *   KV cache   keys and values of earlier tokens, kept so that they are computed once
+ *   turn       one message of a chat, as the model sees it
+ *
+ * RULES THAT HOLD EVERYWHERE
+ *   - Nothing here exits, prints, raises a signal or reads the environment. Every failure is a facet_status and, where
+ *     the caller gave a facet_error, a message that says what, where and what was expected.
+ *   - Constructors set *out to NULL on failure and leave nothing behind. Every _free accepts NULL.
+ *   - Option structs begin with their size in bytes. X_defaults(&x) fills every field; after that each value is
+ *     literal: temperature 0 is greedy, top_k 0 is off. A NULL options pointer means the defaults. Values out of range
+ *     are FACET_ERROR_ARGUMENT.
+ *   - Strings are UTF-8. Those returned by a function live as long as the object they came from, unless said otherwise.
+ *   - Results are the same bits for any number of threads, any batch size and any instruction set of the CPU.
+ *   - Models may be used from any number of threads. Engine functions are thread-safe. A session, a decoder, a parser
+ *     and a value have one caller at a time, with facet_session_cancel as the one exception. Callbacks run on the
+ *     caller's thread; they may not call into the same session, except facet_session_cancel.
+ *
+ * ABI
+ *   The shared library is libfacet.so.0. Before version 1.0 any minor version may change the interface. From 1.0 on,
+ *   structs only grow at their end (their size field says which version the caller knows), enum values are never
+ *   renumbered, and functions are never removed within a major version.
+ */
+#ifndef FACET_H
+#define FACET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FACET_VERSION_MAJOR 0
+#define FACET_VERSION_MINOR 1
+#define FACET_VERSION_PATCH 0
+
+#if defined(FACET_BUILD) && defined(__GNUC__)
+#define FACET_API __attribute__((visibility("default")))
+#else
+#define FACET_API
+#endif
+
+/* The version of the library that is running, "0.1.0". */
+FACET_API const char *facet_version(void);
+
+/* ------------------------------------------------------------------------------------------------ errors */
+
+/* Groups are sparse, so that new values fit beside their kin. 0 is success; everything else is a failure. */
+typedef enum facet_status {
+    FACET_OK = 0,
+    FACET_ERROR_ARGUMENT = 10,    /* an argument or an option is out of range */
+    FACET_ERROR_STATE = 11,       /* the object cannot do this now */
+    FACET_ERROR_ENCODING = 12,    /* text that must be UTF-8 is not */
+    FACET_ERROR_MEMORY = 20,      /* the system gave no memory or no thread */
+    FACET_ERROR_BUDGET = 21,      /* the request needs more KV memory than the engine may use */
+    FACET_ERROR_CONTEXT = 22,     /* more tokens than the context holds */
+    FACET_ERROR_IO = 30,          /* a file could not be opened, read or written */
+    FACET_ERROR_FORMAT = 40,      /* a file or a message is malformed */
+    FACET_ERROR_TRUNCATED = 41,   /* a file ends before what it announces */
+    FACET_ERROR_UNSUPPORTED = 42, /* well-formed, but not something facet can run: another architecture, type, ... */
+    FACET_ERROR_CANCELLED = 50,   /* facet_session_cancel or a callback stopped the work; the session is usable */
+    FACET_ERROR_INTERNAL = 90     /* a promise inside the library was broken: please report it */
+} facet_status;
+
+/* A short lower-case name: "ok", "out of memory", ... Never NULL, also for unknown values. */
+FACET_API const char *facet_status_name(facet_status status);
+
+/* Filled by failing functions when the caller passes one. Owned by the caller, holds no pointers. */
+typedef struct facet_error {
+    facet_status status;
+    uint64_t position; /* byte offset in the input that is wrong, where that makes sense, else 0 */
+    char message[256]; /* one line, no newline at the end, always terminated */
+} facet_error;
+
+/* Messages that are not failures: a chat template that is not Gemma's, an unusual file. Called on the thread that
+ * does the work. `message` is one line and lives for the call only. */
+typedef void (*facet_log_fn)(void *ctx, const char *message);
+
+/* ------------------------------------------------------------------------------------------------ values */
+
+/* Structured data (messages, tools, schemas, tool arguments) crosses this interface as a tree of values. Programs
+ * build it from their own JSON library; facet writes JSON but never parses it. Numbers are kept as the text they were
+ * written with. Objects keep their order; a key set twice keeps the last value. A value has one owner: adding it to an
+ * array or an object hands it over, also when the call fails. */
+typedef struct facet_value facet_value;
+typedef enum facet_value_type {
+    FACET_VALUE_NULL,
+    FACET_VALUE_BOOL,
+    FACET_VALUE_NUMBER,
+    FACET_VALUE_STRING,
+    FACET_VALUE_ARRAY,
+    FACET_VALUE_OBJECT
+} facet_value_type;
+
+/* Constructors return NULL when there is no memory, or when the text is not UTF-8 or not a JSON number. */
+FACET_API facet_value *facet_value_null(void);
+FACET_API facet_value *facet_value_bool(bool b);
+FACET_API facet_value *facet_value_number(const char *text, size_t n_bytes);
+FACET_API facet_value *facet_value_string(const char *text, size_t n_bytes);
+FACET_API facet_value *facet_value_array(void);
+FACET_API facet_value *facet_value_object(void);
+/* Both take `item`, which may be NULL (then they fail): so constructors nest without checks. */
+FACET_API facet_status facet_value_append(facet_value *array, facet_value *item);
+FACET_API facet_status facet_value_set(facet_value *object, const char *key, size_t key_bytes, facet_value *item);
+FACET_API void facet_value_free(facet_value *value);
+
+FACET_API facet_value_type facet_value_typeof(const facet_value *value); /* NULL counts as FACET_VALUE_NULL */
+FACET_API bool facet_value_is_true(const facet_value *value);            /* a bool that is true */
+/* The text of a string or a number, terminated; NULL for other types. `n_bytes` may be NULL. */
+FACET_API const char *facet_value_text(const facet_value *value, size_t *n_bytes);
+FACET_API size_t facet_value_count(const facet_value *value); /* members of an array or object, else 0 */
+FACET_API const facet_value *facet_value_at(const facet_value *value, size_t i); /* NULL when there is none */
+FACET_API const char *facet_value_key(const facet_value *object, size_t i, size_t *n_bytes);
+FACET_API const facet_value *facet_value_get(const facet_value *object, const char *key); /* NULL when absent */
+/* Compact JSON. The text is allocated with malloc and terminated; free it with facet_free. NULL: no memory. */
+FACET_API char *facet_value_to_json(const facet_value *value, size_t *n_bytes);
+/* Frees what this header says must be freed with it. */
+FACET_API void facet_free(void *memory);
+
+/* ------------------------------------------------------------------------------------------------ model */
+
+typedef struct facet_model facet_model;
+
+typedef struct facet_model_options {
+    size_t size;
+    bool vocabulary_only; /* false; true: skip the weights, so that a file without tensors opens */
+    bool use_mmap;        /* true; false: read the file into memory, immune to changes of the file */
+    bool lock_memory;     /* false; true: ask the system to keep the weights resident (a refusal is a warning) */
+    facet_log_fn log;     /* NULL: warnings are dropped */
+    void *log_ctx;
+} facet_model_options;
+FACET_API void facet_model_options_defaults(facet_model_options *options);
+
+/* Called exactly once when the memory of facet_model_open_memory is no longer used, also when opening fails. */
+typedef void (*facet_release_fn)(void *ctx, const void *data, size_t n_bytes);
+
+/* Opens a GGUF file (version 2 or 3). For a split file ("x-00001-of-00003.gguf") name its first part. The weights are
+ * mapped, not copied: the file must not change while the model is open. */
+FACET_API facet_status facet_model_open(facet_model **out, const char *path, const facet_model_options *options,
+                                        facet_error *error);
+/* Opens a GGUF image in memory, zero copy. `data` must stay valid and unchanged until `release` is called (NULL: until
+ * facet_model_free) and be aligned to 32 bytes. */
+FACET_API facet_status facet_model_open_memory(facet_model **out, const void *data, size_t n_bytes,
+                                               facet_release_fn release, void *ctx,
+                                               const facet_model_options *options, facet_error *error);
+/* Models are reference counted by their engines, sessions, decoders and parsers; the memory goes with the last. */
+FACET_API void facet_model_free(facet_model *model);
+
+typedef enum facet_chat_kind {
+    FACET_CHAT_SMALL, /* E2B, E4B */
+    FACET_CHAT_LARGE  /* 12B, 26B-A4B, 31B: an empty thought opens answers when thinking is off */
+} facet_chat_kind;
+
+typedef struct facet_model_info {
+    size_t size;
+    const char *name;         /* general.name, or "" */
+    const char *architecture; /* "gemma4" */
+    uint64_t n_parameters;
+    uint64_t weight_bytes; /* bytes of all tensors */
+    int32_t n_vocab;
+    int32_t n_layer;
+    int32_t n_embd;
+    int32_t n_context; /* the context the model was made for */
+    int32_t n_expert;  /* 0 where there are none */
+    bool has_weights;  /* false for a vocabulary-only model */
+    bool has_template; /* the file carries a chat template */
+    bool template_is_gemma4;
+    facet_chat_kind chat_kind;
+} facet_model_info;
+/* Set info->size to sizeof *info before the call. */
+FACET_API facet_status facet_model_get_info(const facet_model *model, facet_model_info *info);
+
+/* ------------------------------------------------------------------------------------------------ text and tokens */
+
+/* Ids of a text. No BOS is added: facet_chat_render does, other callers put facet_token_bos() first.
+ * `parse_control`: spellings such as "<|turn>" become control tokens; leave it false for text that users typed.
+ * Any bytes are accepted: what is not UTF-8 becomes byte tokens. *out is malloc'ed (facet_free), NULL when *n is 0. */
+FACET_API facet_status facet_tokenize(const facet_model *model, const char *text, size_t n_bytes, bool parse_control,
+                                      int32_t **out, size_t *n, facet_error *error);
+/* The text of ids as it would be printed; control tokens print nothing unless `show_control`. malloc'ed, terminated. */
+FACET_API facet_status facet_detokenize(const facet_model *model, const int32_t *ids, size_t n, bool show_control,
+                                        char **out, size_t *n_bytes, facet_error *error);
+
+/* Streaming: token after token to text that never ends inside a UTF-8 character. */
+typedef struct facet_decoder facet_decoder;
+FACET_API facet_status facet_decoder_new(facet_decoder **out, facet_model *model, bool show_control,
+                                         facet_error *error);
+/* *text (terminated, may be empty) is valid until the next call on this decoder. */
+FACET_API facet_status facet_decoder_push(facet_decoder *decoder, int32_t token, const char **text, size_t *n_bytes,
+                                          facet_error *error);
+/* What was held back: an unfinished character comes out as U+FFFD. The decoder can then be used for another text. */
+FACET_API facet_status facet_decoder_finish(facet_decoder *decoder, const char **text, size_t *n_bytes);
+FACET_API void facet_decoder_free(facet_decoder *decoder);
+
+FACET_API int32_t facet_token_bos(const facet_model *model); /* -1 where the vocabulary has none */
+FACET_API bool facet_token_is_control(const facet_model *model, int32_t token);
+FACET_API bool facet_token_is_end(const facet_model *model, int32_t token); /* ends a generation */
+/* The spelling in the vocabulary, not terminated. NULL when out of range. */
+FACET_API const char *facet_token_spelling(const facet_model *model, int32_t token, size_t *n_bytes);
+FACET_API int32_t facet_token_find(const facet_model *model, const char *spelling, size_t n_bytes); /* or -1 */
+
+/* ------------------------------------------------------------------------------------------------ chat */
+
+/* A chat in the shape of OpenAI's API. `messages`: array of objects {role, content, ...}; content is a string, null, or
+ * an array of {type: "text", text}; assistant messages may hold reasoning (or reasoning_content) and tool_calls (whose
+ * function.arguments is an OBJECT: parse the JSON string first); tool messages hold tool_call_id or name.
+ * `tools`: array of {type: "function", function: {name, description, parameters}}, or NULL. */
+typedef struct facet_chat {
+    size_t size;
+    const facet_value *messages; /* borrowed for the call */
+    const facet_value *tools;    /* NULL: none */
+    bool enable_thinking;        /* false */
+    bool preserve_thinking;      /* false: thoughts of finished turns are dropped */
+    bool add_generation_prompt;  /* true */
+    bool continue_final_message; /* false; true: a last assistant message is continued instead of answered */
+} facet_chat;
+FACET_API void facet_chat_defaults(facet_chat *chat);
+
+/* A rendered chat: its text, and its tokens. Control tokens come from the renderer only: whatever users, tools or
+ * schemas hold stays text. */
+typedef struct facet_prompt facet_prompt;
+FACET_API facet_status facet_chat_render(facet_model *model, const facet_chat *chat, facet_prompt **out,
+                                         facet_error *error);
+FACET_API const char *facet_prompt_text(const facet_prompt *prompt, size_t *n_bytes); /* terminated */
+FACET_API const int32_t *facet_prompt_tokens(const facet_prompt *prompt, size_t *n);  /* BOS first */
+/* How many of the tokens come before the generation prompt: the part that later turns of the chat share. */
+FACET_API size_t facet_prompt_history(const facet_prompt *prompt);
+FACET_API void facet_prompt_free(facet_prompt *prompt);
+
+/* Reads back what the model wrote. Malformed or unclosed constructs are content, never an error; every byte that is
+ * not format comes out in exactly one event, whatever the cuts of the input. */
+typedef enum facet_reply_event_type {
+    FACET_REPLY_CONTENT,   /* text: a piece of the answer */
+    FACET_REPLY_REASONING, /* text: a piece of the thought */
+    FACET_REPLY_TOOL_CALL  /* text: the arguments as a JSON object; name: the function */
+} facet_reply_event_type;
+typedef struct facet_reply_event {
+    facet_reply_event_type type;
+    const char *text; /* terminated, lives for the call */
+    size_t n_bytes;
+    const char *name; /* FACET_REPLY_TOOL_CALL, else NULL */
+    size_t name_bytes;
+    const facet_value *arguments; /* FACET_REPLY_TOOL_CALL, else NULL; lives for the call */
+} facet_reply_event;
+typedef void (*facet_reply_fn)(void *ctx, const facet_reply_event *event);
+
+typedef struct facet_reply_parser facet_reply_parser;
+/* `prompt` says whether the prompt already opened a thought (NULL: it did not). `tools` as in facet_chat, copied: its
+ * parameter names tell where a key ends. NULL: none. */
+FACET_API facet_status facet_reply_parser_new(facet_reply_parser **out, const facet_prompt *prompt,
+                                              const facet_value *tools, facet_reply_fn on_event, void *ctx,
+                                              facet_error *error);
+/* A piece of output. `control`: the piece is the spelling of a control token. Fails for lack of memory only. */
+FACET_API facet_status facet_reply_parser_push(facet_reply_parser *parser, const char *text, size_t n_bytes,
+                                               bool control);
+FACET_API facet_status facet_reply_parser_finish(facet_reply_parser *parser);
+FACET_API void facet_reply_parser_free(facet_reply_parser *parser);
+
+/* ------------------------------------------------------------------------------------------------ engine */
+
+typedef struct facet_engine facet_engine;
+
+typedef enum facet_kv_type { FACET_KV_F16, FACET_KV_Q8_0, FACET_KV_F32 } facet_kv_type;
+
+typedef struct facet_engine_options {
+    size_t size;
+    int32_t n_threads;   /* 0: as many as this process may use; at most 256 */
+    int32_t max_context; /* 0: the smaller of the model's context and 8192; the longest timeline of a session */
+    int32_t ubatch;      /* 512; 1 to 4096 */
+    facet_kv_type kv_type;
+    uint64_t kv_bytes;    /* 0: what one session of max_context needs; a hard limit for all sessions together */
+    uint32_t cpu_features; /* FACET_CPU_ALL; instruction sets the kernels may use, for tests and comparison */
+    facet_log_fn log;     /* NULL: warnings are dropped */
+    void *log_ctx;
+} facet_engine_options;
+#define FACET_CPU_REFERENCE 0u /* plain C */
+#define FACET_CPU_AVX2 1u      /* AVX2, FMA and F16C */
+#define FACET_CPU_AVX512 2u    /* AVX-512 F, BW, VL, DQ and VNNI */
+#define FACET_CPU_AVXVNNI 4u
+#define FACET_CPU_NEON 8u      /* with dot product */
+#define FACET_CPU_I8MM 16u
+#define FACET_CPU_ALL 0xffffffffu
+FACET_API void facet_engine_options_defaults(facet_engine_options *options);
+
+FACET_API facet_status facet_engine_new(facet_engine **out, facet_model *model, const facet_engine_options *options,
+                                        facet_error *error);
+/* Frees once the last session is gone. */
+FACET_API void facet_engine_free(facet_engine *engine);
+
+typedef struct facet_engine_info {
+    size_t size;
+    int32_t n_threads;
+    int32_t max_context;
+    int32_t ubatch;
+    facet_kv_type kv_type;
+    uint32_t cpu_features; /* the FACET_CPU_ sets in use */
+    uint64_t kv_bytes;     /* reserved for the KV cache */
+    uint64_t scratch_bytes;
+} facet_engine_info;
+FACET_API facet_status facet_engine_get_info(const facet_engine *engine, facet_engine_info *info);
+
+/* What running a model will take, from metadata alone (the model may be a header without weights). */
+typedef struct facet_fit {
+    size_t size;
+    uint64_t weight_bytes;       /* mapped from the file, or read into memory without mmap */
+    uint64_t kv_bytes;           /* for one session of max_context tokens */
+    uint64_t kv_bytes_per_token; /* growth per token beyond the sliding window */
+    uint64_t scratch_bytes;      /* activations, logits and per-thread panels */
+    uint64_t vocabulary_bytes;
+    uint64_t anonymous_bytes; /* the sum of what is not mapped from the file: the promise that peak memory stays under */
+} facet_fit;
+FACET_API facet_status facet_fit_compute(const facet_model *model, const facet_engine_options *options, facet_fit *fit,
+                                         facet_error *error);
+
+/* ------------------------------------------------------------------------------------------------ session */
+
+typedef struct facet_session facet_session;
+
+typedef struct facet_session_options {
+    size_t size;
+    int32_t max_context; /* 0: the engine's */
+} facet_session_options;
+FACET_API void facet_session_options_defaults(facet_session_options *options);
+
+FACET_API facet_status facet_session_new(facet_session **out, facet_engine *engine,
+                                         const facet_session_options *options, facet_error *error);
+FACET_API void facet_session_free(facet_session *session);
+
+/* Stops the call that runs on this session at the next ubatch or token; it returns FACET_ERROR_CANCELLED (generate:
+ * FACET_OK with FACET_STOP_CANCELLED) and the session stays usable. Without a running call the next one is stopped.
+ * Any thread, also a signal handler. */
+FACET_API void facet_session_cancel(facet_session *session);
+
+/* Progress of a prompt: `done` of `total` tokens that had to be computed. Return false to cancel. */
+typedef bool (*facet_progress_fn)(void *ctx, size_t done, size_t total);
+
+/* Makes the timeline exactly these n >= 1 tokens. The prefix it shares with the timeline so far is reused, the rest is
+ * computed. Afterwards the logits of the last token are ready. On failure the timeline is a prefix of `tokens`.
+ * *n_reused (may be NULL) tells how many tokens were not computed again. */
+FACET_API facet_status facet_session_sync(facet_session *session, const int32_t *tokens, size_t n,
+                                          facet_progress_fn progress, void *ctx, size_t *n_reused, facet_error *error);
+FACET_API size_t facet_session_length(const facet_session *session); /* tokens on the timeline */
+
+/* The logits after the last token of the timeline: n_vocab floats, valid until the next call on the session.
+ * NULL while the timeline is empty. */
+FACET_API const float *facet_session_logits(facet_session *session);
+
+/* Rows of logits as they are computed: `row` is the position of the token whose logits these are. Return false to
+ * cancel. */
+typedef bool (*facet_row_fn)(void *ctx, size_t row, const float *logits, size_t n_vocab);
+
+/* Like sync, and streams the logits of every position >= first to `on_row`, in order. Positions of the timeline before
+ * `first` that match are reused. */
+FACET_API facet_status facet_session_score(facet_session *session, const int32_t *tokens, size_t n, size_t first,
+                                           facet_row_fn on_row, void *ctx, facet_error *error);
+
+typedef struct facet_logit_bias {
+    int32_t token;
+    float bias; /* added to the logit; -INFINITY forbids the token */
+} facet_logit_bias;
+
+/* How the next token is chosen. In this order: suppressed tokens, bias, penalties, temperature, top_k, top_p, min_p,
+ * then a draw. Ties go to the lower token. The draw depends on (seed, choice, position) alone. */
+typedef struct facet_sampling {
+    size_t size;
+    float temperature;       /* 1.0; 0: greedy */
+    int32_t top_k;           /* 64; 0: off */
+    float top_p;             /* 0.95; 1: off */
+    float min_p;             /* 0: off */
+    float repeat_penalty;    /* 1: off. Divides positive and multiplies negative logits of tokens seen */
+    float presence_penalty;  /* 0: off. Subtracted once from the logits of tokens seen */
+    float frequency_penalty; /* 0: off. Subtracted once per occurrence */
+    int32_t penalty_last;    /* 64; how many of the last tokens count as seen, the prompt's included; -1: all */
+    uint64_t seed;           /* 0 is a seed like any other */
+    uint64_t choice;         /* 0; the index among several answers to one prompt */
+    const facet_logit_bias *bias;
+    size_t n_bias;
+} facet_sampling;
+FACET_API void facet_sampling_defaults(facet_sampling *sampling);
+
+typedef enum facet_stop_reason {
+    FACET_STOP_END,       /* the model ended its turn */
+    FACET_STOP_STRING,    /* a stop string was written */
+    FACET_STOP_LENGTH,    /* max_tokens */
+    FACET_STOP_CONTEXT,   /* the context is full */
+    FACET_STOP_CANCELLED, /* facet_session_cancel */
+    FACET_STOP_CALLBACK   /* on_token returned false */
+} facet_stop_reason;
+
+/* One generated token. `text` never splits a UTF-8 character and never holds a stop string or a part of one: text is
+ * held back while it might become one, so a token may come with the text of earlier ones, or with none. */
+typedef struct facet_token {
+    int32_t id;
+    bool control;     /* text is the spelling of a control token */
+    const char *text; /* terminated; lives for the call */
+    size_t n_bytes;
+    float logprob;     /* of the token, natural log, before bias, penalties and temperature; NaN unless logprobs */
+    bool last;         /* no token: the text that was still held back at the end; id is -1 */
+} facet_token;
+typedef bool (*facet_token_fn)(void *ctx, const facet_token *token);
+
+typedef struct facet_generation {
+    size_t size;
+    facet_sampling sampling;
+    int32_t max_tokens; /* -1: until the context is full */
+    const char *const *stop; /* strings, none empty */
+    size_t n_stop;
+    bool ignore_end; /* false; true: go on after end-of-generation tokens (they are then never chosen) */
+    bool logprobs;   /* false */
+} facet_generation;
+FACET_API void facet_generation_defaults(facet_generation *generation);
+
+typedef struct facet_generation_result {
+    size_t size;
+    facet_stop_reason stop_reason;
+    size_t n_generated;    /* tokens, the end-of-generation token included */
+    double prompt_seconds; /* of the last sync */
+    size_t prompt_tokens;  /* computed by the last sync */
+    double decode_seconds;
+} facet_generation_result;
+
+/* Generates after the timeline, which must not be empty. Chosen tokens join the timeline, the end-of-generation token
+ * too. `on_token` may be NULL. `result` may be NULL; else set result->size first. */
+FACET_API facet_status facet_session_generate(facet_session *session, const facet_generation *generation,
+                                              facet_token_fn on_token, void *ctx, facet_generation_result *result,
+                                              facet_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

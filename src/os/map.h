@@ -1,0 +1,20 @@
+/* A file's bytes, mapped read-only or read into memory. Owns: the operating system's files and mappings. Knows
+ * nothing of what the bytes mean. */
+#ifndef FACET_OS_MAP_H
+#define FACET_OS_MAP_H
+
+#include "base/error.h"
+
+typedef struct os_map {
+    const uint8_t *data; /* aligned to a page; NULL for an empty file */
+    size_t n_bytes;
+    bool mapped; /* false: read into memory */
+} os_map;
+
+/* `use_mmap` false: the whole file is read. Fails on directories, devices and anything else without a size. */
+facet_status os_map_open(os_map *out, const char *path, bool use_mmap, facet_error *err);
+/* Asks for the range to stay resident; false when the system refuses. */
+bool os_map_lock(const os_map *map);
+void os_map_close(os_map *map);
+
+#endif

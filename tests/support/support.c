@@ -1,0 +1,60 @@
+/* What many tests need. See support.h. */
+#include "support.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#ifndef FACET_TEST_DATA
+#define FACET_TEST_DATA "tests/data"
+#endif
+
+char *test_read(const char *name, size_t *n_bytes) {
+    char path[512];
+    snprintf(path, sizeof path, "%s%s%s", name[0] == '/' ? "" : FACET_TEST_DATA, name[0] == '/' ? "" : "/", name);
+    FILE *f = fopen(path, "rb");
+    if (!f) fail_msg("cannot read %s", path);
+    fseek(f, 0, SEEK_END);
+    size_t n = (size_t)ftell(f);
+    rewind(f);
+    char *data = malloc(n + 1);
+    if (!data || fread(data, 1, n, f) != n) fail_msg("cannot read %s", path);
+    fclose(f);
+    data[n] = '\0';
+    if (n_bytes) *n_bytes = n;
+    return data;
+}
+
+golden golden_open(const char *name) {
+    golden g = {0};
+    facet_error error = {0};
+    g.bytes = test_read(name, &g.n_bytes);
+    assert_ok(gguf_open(&g.file, &(gguf_part){(const uint8_t *)g.bytes, g.n_bytes}, 1, NULL, &error), &error);
+    return g;
+}
+
+void golden_close(golden *g) {
+    gguf_free(g->file);
+    free(g->bytes);
+}
+
+const gguf_tensor *golden_tensor(const golden *g, const char *name) {
+    const gguf_tensor *t = gguf_tensor_find(g->file, name);
+    if (!t) fail_msg("the golden file has no tensor %s", name);
+    return t;
+}
+
+const void *golden_data(const golden *g, const char *name, size_t *n) {
+    const gguf_tensor *t = golden_tensor(g, name);
+    if (n) *n = (size_t)(t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3]);
+    return t->data;
+}
+
+double test_max_difference(const float *a, const float *b, size_t n) {
+    double worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
+    }
+    return worst;
+}
