@@ -40,14 +40,23 @@ typedef struct gguf_kv {
 
 enum { GGUF_MAX_DIMS = 4 };
 
+/* Types of tensors that hold plain numbers instead of weights: no quant_format, but a known size. */
+enum gguf_number_type {
+    GGUF_TENSOR_I8 = 24,
+    GGUF_TENSOR_I16 = 25,
+    GGUF_TENSOR_I32 = 26,
+    GGUF_TENSOR_I64 = 27,
+    GGUF_TENSOR_F64 = 28
+};
+
 typedef struct gguf_tensor {
     gguf_string name;
     const quant_format *format; /* NULL: a type facet does not know; type_id tells which */
     uint32_t type_id;
     uint32_t n_dims;
     uint64_t ne[GGUF_MAX_DIMS]; /* contiguous axis first; unused axes are 1 */
-    const uint8_t *data;        /* n_bytes of blocks; NULL when the file was opened as a header only */
-    uint64_t n_bytes;           /* 0 where format is NULL */
+    const uint8_t *data;        /* n_bytes of blocks; NULL where a header_only file ends before them */
+    uint64_t n_bytes;           /* 0 where the type's size is unknown */
     uint64_t offset;            /* in its part, from the start of the file */
     uint32_t part;
 } gguf_tensor;
@@ -60,7 +69,7 @@ typedef struct gguf_part {
 } gguf_part;
 
 typedef struct gguf_options {
-    bool header_only; /* tensors may lie beyond the bytes at hand: their data is NULL */
+    bool header_only; /* tensors may lie beyond the bytes at hand: their data is NULL; one part may stand alone */
 } gguf_options;
 
 /* Parses n_parts images (1 for an ordinary file) in order. With several parts the key-values are the first part's and
