@@ -1,0 +1,243 @@
+/* The fault sweep: a model is opened, asked and freed again and again, and each time another request for memory, a
+ * mapping, a file or a thread fails. Whatever fails, the library returns the status that tells it, gives everything
+ * back, and a session that survived still gives the right answer.
+ *   faults quick   every early request, then some of the rest
+ *   faults full    every request */
+#include "inject.h"
+#include "support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool every_request;
+
+/* How the model is opened. */
+typedef enum origin { ORIGIN_MAPPED, ORIGIN_READ, ORIGIN_MEMORY } origin;
+
+/* One life of a model. */
+typedef struct life {
+    origin origin;
+    char *image; /* of the file; ORIGIN_MEMORY */
+    size_t image_bytes;
+    int n_released;
+    facet_model *model;
+    facet_engine *engine;
+    facet_session *session;
+    facet_prompt *prompt;
+    facet_reply_parser *parser;
+    facet_status parser_status;
+    facet_error error;
+    char answer[512];
+    size_t answer_bytes;
+} life;
+
+static const char MODEL[] = FACET_SOURCE_DIR "/models/tiny-q8_0.gguf";
+static const char QUESTION[] = "What is the capital of Italy?";
+static const char EXPECTED[] = "The capital of Italy is Rome.";
+
+static void on_release(void *ctx, const void *data, size_t n_bytes) {
+    life *l = ctx;
+    assert_ptr_equal(data, l->image);
+    assert_int_equal(n_bytes, l->image_bytes);
+    l->n_released++;
+}
+
+static void on_event(void *ctx, const facet_reply_event *event) {
+    life *l = ctx;
+    assert_true(l->answer_bytes + event->n_bytes < sizeof l->answer);
+    memcpy(l->answer + l->answer_bytes, event->text, event->n_bytes);
+    l->answer_bytes += event->n_bytes;
+    l->answer[l->answer_bytes] = '\0';
+}
+
+static bool on_token(void *ctx, const facet_token *token) {
+    life *l = ctx;
+    l->parser_status = facet_reply_parser_push(l->parser, token->text, token->n_bytes, token->control);
+    return l->parser_status == FACET_OK;
+}
+
+static facet_status life_open(life *l) {
+    facet_model_options options;
+    facet_model_options_defaults(&options);
+    options.use_mmap = l->origin == ORIGIN_MAPPED;
+    if (l->origin == ORIGIN_MEMORY)
+        return facet_model_open_memory(&l->model, l->image, l->image_bytes, on_release, l, &options, &l->error);
+    return facet_model_open(&l->model, MODEL, &options, &l->error);
+}
+
+static facet_status life_start(life *l) {
+    facet_engine_options options;
+    facet_engine_options_defaults(&options);
+    options.n_threads = 2;
+    options.max_context = 256;
+    FACET_TRY(facet_engine_new(&l->engine, l->model, &options, &l->error));
+    return facet_session_new(&l->session, l->engine, NULL, &l->error);
+}
+
+/* Text to tokens and back, and the arithmetic of memory: what a program does beside chatting. */
+static facet_status life_tokens(life *l) {
+    int32_t *ids = NULL;
+    char *text = NULL;
+    size_t n = 0, n_bytes = 0;
+    facet_fit fit = {.size = sizeof fit};
+    FACET_TRY(facet_fit_compute(l->model, NULL, &fit, &l->error));
+    facet_status status = facet_tokenize(l->model, QUESTION, strlen(QUESTION), false, &ids, &n, &l->error);
+    if (!status) status = facet_detokenize(l->model, ids, n, false, &text, &n_bytes, &l->error);
+    if (!status) assert_string_equal(text, QUESTION);
+    facet_free(ids);
+    facet_free(text);
+    return status;
+}
+
+/* A chat of one message and a tool. Values report failures by NULL and a status: FACET_ERROR_MEMORY here. */
+static facet_status life_render(life *l) {
+    facet_value *message = facet_value_object(), *messages = facet_value_array();
+    facet_value *function = facet_value_object(), *tool = facet_value_object(), *tools = facet_value_array();
+    bool failed = !message || !messages || !function || !tool || !tools;
+    failed |= !!facet_value_set(message, "role", 4, facet_value_string("user", 4));
+    failed |= !!facet_value_set(message, "content", 7, facet_value_string(QUESTION, strlen(QUESTION)));
+    failed |= !!facet_value_append(messages, message);
+    failed |= !!facet_value_set(function, "name", 4, facet_value_string("get_time", 8));
+    failed |= !!facet_value_set(tool, "type", 4, facet_value_string("function", 8));
+    failed |= !!facet_value_set(tool, "function", 8, function);
+    failed |= !!facet_value_append(tools, tool);
+    facet_status status = failed ? FACET_ERROR_MEMORY : FACET_OK;
+    if (failed) snprintf(l->error.message, sizeof l->error.message, "no memory for values");
+
+    facet_chat chat;
+    facet_chat_defaults(&chat);
+    chat.messages = messages;
+    if (!status) status = facet_chat_render(l->model, &chat, &l->prompt, &l->error);
+    if (!status) status = facet_reply_parser_new(&l->parser, l->prompt, tools, on_event, l, &l->error);
+    facet_value_free(messages);
+    facet_value_free(tools);
+    return status;
+}
+
+/* Can be called again after it failed. */
+static facet_status life_answer(life *l) {
+    l->answer_bytes = 0;
+    l->answer[0] = '\0';
+    size_t n;
+    const int32_t *tokens = facet_prompt_tokens(l->prompt, &n);
+    FACET_TRY(facet_session_sync(l->session, tokens, n, NULL, NULL, NULL, &l->error));
+    facet_generation generation;
+    facet_generation_defaults(&generation);
+    generation.sampling.temperature = 0;
+    generation.sampling.repeat_penalty = 1.0001f; /* so that the penalties' memory is in use */
+    generation.max_tokens = 20;
+    const char *stop[] = {"\nnever written"};
+    generation.stop = stop;
+    generation.n_stop = 1;
+    FACET_TRY(facet_session_generate(l->session, &generation, on_token, l, NULL, &l->error));
+    FACET_TRY(l->parser_status);
+    return facet_reply_parser_finish(l->parser);
+}
+
+static void life_end(life *l) {
+    facet_reply_parser_free(l->parser);
+    facet_prompt_free(l->prompt);
+    facet_session_free(l->session);
+    facet_engine_free(l->engine);
+    facet_model_free(l->model);
+}
+
+static facet_status life_run(life *l) {
+    FACET_TRY(life_open(l));
+    FACET_TRY(life_tokens(l));
+    FACET_TRY(life_start(l));
+    FACET_TRY(life_render(l));
+    return life_answer(l);
+}
+
+/* The status that tells what failed. */
+static bool tells(facet_status status, inject_kind kind) {
+    switch (kind) {
+    case INJECT_MEMORY:
+    case INJECT_THREAD: return status == FACET_ERROR_MEMORY;
+    case INJECT_MAP: return status == FACET_ERROR_MEMORY || status == FACET_ERROR_IO;
+    case INJECT_FILE: return status == FACET_ERROR_IO;
+    case INJECT_NONE: return false;
+    }
+    return false;
+}
+
+/* A fault in the middle of an answer leaves a session that can be asked again. The parser may have stopped inside a
+ * text, so the answer goes to a new one. */
+static void check_usable(life *l) {
+    facet_reply_parser_free(l->parser);
+    l->parser = NULL;
+    l->parser_status = FACET_OK;
+    assert_ok(facet_reply_parser_new(&l->parser, l->prompt, NULL, on_event, l, &l->error), &l->error);
+    assert_ok(life_answer(l), &l->error);
+    assert_string_equal(l->answer, EXPECTED);
+}
+
+/* One life in which request k fails. Returns what failed. */
+static inject_kind check_life(life l, long k) {
+    inject_held before = inject_balance();
+    inject_arm(k);
+    facet_status status = life_run(&l);
+    inject_kind kind = inject_disarm();
+    if (status == FACET_OK) { /* nothing failed, or the library did without */
+        assert_string_equal(l.answer, EXPECTED);
+    } else if (!tells(status, kind) || (!l.error.message[0] && l.parser_status == FACET_OK)) {
+        fail_msg("request %ld (kind %d) failed: status %s, message \"%s\"", k, kind, facet_status_name(status),
+                 l.error.message);
+    } else if (l.parser) {
+        check_usable(&l);
+    }
+    life_end(&l);
+    inject_held after = inject_balance();
+    if (memcmp(&before, &after, sizeof before))
+        fail_msg("request %ld (kind %d) failed with %s and left %ld blocks, %ld maps, %ld files, %ld threads", k,
+                 kind, facet_status_name(status), after.blocks - before.blocks, after.maps - before.maps,
+                 after.files - before.files, after.threads - before.threads);
+    if (l.origin == ORIGIN_MEMORY) assert_int_equal(l.n_released, 1);
+    return kind;
+}
+
+static void sweep(origin origin) {
+    life l = {.origin = origin};
+    if (origin == ORIGIN_MEMORY) {
+        char *bytes = test_read(MODEL, &l.image_bytes);
+        l.image = aligned_alloc(64, (l.image_bytes + 63) / 64 * 64);
+        memcpy(l.image, bytes, l.image_bytes);
+        free(bytes);
+    }
+    check_life(l, 0);
+    long k = 1, n_checked = 0;
+    while (check_life(l, k) != INJECT_NONE) {
+        k += every_request || k < 64 ? 1 : 1 + k / 8;
+        n_checked++;
+    }
+    print_message("origin %d: %ld faults\n", origin, n_checked);
+    assert_true(n_checked > 20);
+    free(l.image);
+}
+
+static void mapped(void **state) {
+    (void)state;
+    sweep(ORIGIN_MAPPED);
+}
+
+static void read_whole(void **state) {
+    (void)state;
+    sweep(ORIGIN_READ);
+}
+
+static void in_memory(void **state) {
+    (void)state;
+    sweep(ORIGIN_MEMORY);
+}
+
+int main(int argc, char **argv) {
+    every_request = argc > 1 && !strcmp(argv[1], "full");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mapped),
+        cmocka_unit_test(read_whole),
+        cmocka_unit_test(in_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
