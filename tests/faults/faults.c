@@ -12,12 +12,12 @@
 
 static bool every_request;
 
-/* How the model is opened. */
+/* Where the bytes of the model come from. */
 typedef enum origin { ORIGIN_MAPPED, ORIGIN_READ, ORIGIN_MEMORY } origin;
 
 /* One life of a model. */
 typedef struct life {
-    origin origin;
+    origin from;
     char *image; /* of the file; ORIGIN_MEMORY */
     size_t image_bytes;
     int n_released;
@@ -60,8 +60,8 @@ static bool on_token(void *ctx, const facet_token *token) {
 static facet_status life_open(life *l) {
     facet_model_options options;
     facet_model_options_defaults(&options);
-    options.use_mmap = l->origin == ORIGIN_MAPPED;
-    if (l->origin == ORIGIN_MEMORY)
+    options.use_mmap = l->from == ORIGIN_MAPPED;
+    if (l->from == ORIGIN_MEMORY)
         return facet_model_open_memory(&l->model, l->image, l->image_bytes, on_release, l, &options, &l->error);
     return facet_model_open(&l->model, MODEL, &options, &l->error);
 }
@@ -194,13 +194,13 @@ static inject_kind check_life(life l, long k) {
         fail_msg("request %ld (kind %d) failed with %s and left %ld blocks, %ld maps, %ld files, %ld threads", k,
                  kind, facet_status_name(status), after.blocks - before.blocks, after.maps - before.maps,
                  after.files - before.files, after.threads - before.threads);
-    if (l.origin == ORIGIN_MEMORY) assert_int_equal(l.n_released, 1);
+    if (l.from == ORIGIN_MEMORY) assert_int_equal(l.n_released, 1);
     return kind;
 }
 
-static void sweep(origin origin) {
-    life l = {.origin = origin};
-    if (origin == ORIGIN_MEMORY) {
+static void sweep(origin from) {
+    life l = {.from = from};
+    if (from == ORIGIN_MEMORY) {
         char *bytes = test_read(MODEL, &l.image_bytes);
         l.image = aligned_alloc(64, (l.image_bytes + 63) / 64 * 64);
         memcpy(l.image, bytes, l.image_bytes);
@@ -212,7 +212,7 @@ static void sweep(origin origin) {
         k += every_request || k < 64 ? 1 : 1 + k / 8;
         n_checked++;
     }
-    print_message("origin %d: %ld faults\n", origin, n_checked);
+    print_message("origin %d: %ld faults\n", from, n_checked);
     assert_true(n_checked > 20);
     free(l.image);
 }
