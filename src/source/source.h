@@ -1,0 +1,25 @@
+/* Where a model's bytes come from: a file, all parts of a split file, or the caller's memory, as parts that the GGUF
+ * reader takes. Owns: the mappings, and the promise to release the caller's memory exactly once. Knows nothing of
+ * what the bytes mean. */
+#ifndef FACET_SOURCE_SOURCE_H
+#define FACET_SOURCE_SOURCE_H
+
+#include "base/error.h"
+#include "gguf/gguf.h"
+
+typedef struct source source;
+
+/* A path that ends in "-00001-of-00003.gguf" (any of the parts may be named) opens all parts beside it. */
+facet_status source_open_path(source **out, const char *path, bool use_mmap, facet_error *err);
+/* Takes over the duty to call `release` (may be NULL), also when it fails. */
+facet_status source_open_memory(source **out, const void *data, size_t n_bytes, facet_release_fn release, void *ctx,
+                                facet_error *err);
+const gguf_part *source_parts(const source *s, size_t *n);
+/* Asks for all bytes to stay resident; false when the system refuses, or when the memory is the caller's. */
+bool source_lock(const source *s);
+void source_free(source *s);
+
+/* Puts "PATH: " in front of the message of an error that speaks of a file's contents. */
+void source_blame(const char *path, facet_error *err);
+
+#endif
