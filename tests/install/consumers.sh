@@ -33,5 +33,5 @@ run "facet $version" env LD_LIBRARY_PATH="$libdir" "$work/shared"
 run "facet $version" "$work/static"
 
 if [ -x "$tree/bin/facet" ]; then
-    "$tree/bin/facet" --version | grep -qF "$version" || { echo "install: the installed program does not run"; exit 1; }
+    "$tree/bin/facet" version | grep -qF "$version" || { echo "install: the installed program does not run"; exit 1; }
 fi
