@@ -1,0 +1,36 @@
+/* The dense feed-forward: down @ (gelu(gate @ m) * (up @ m)). Gate, up and gelu go in one sweep over chunks of rows,
+ * so that the second factor never leaves the cache. */
+#include "model/pass.h"
+
+static size_t chunk_rows(const forward *f, const layer_weights *w) {
+    size_t rows = w->ffn_gate.m.n_rows, n = f->n_rows;
+    size_t grain = cpu_matmul_grain(f->cpu, w->ffn_gate.m.format->type, n);
+    size_t chunk = rows / ((size_t)f->n_threads * 8), most = f->up_floats / n;
+    if (chunk > most) chunk = most;
+    chunk = chunk / grain * grain;
+    return chunk ? chunk : (grain < most ? grain : most);
+}
+
+static void gate_up(const pool_worker *t, forward *f, const layer_weights *w) {
+    size_t n_ff = w->ffn_gate.m.n_rows, n = f->n_rows, r0, r1;
+    float *up = f->thread[t->index].up;
+    while (pool_next(t, n_ff, chunk_rows(f, w), &r0, &r1)) {
+        pass_product gate = {.w = &w->ffn_gate, .in = &f->in, .n_tokens = n, .out = f->ff, .ldo = n_ff};
+        pass_product second = {.w = &w->ffn_up, .in = &f->in, .n_tokens = n, .out = up, .ldo = r1 - r0};
+        pass_product_rows(f, t, &gate, r0, r1);
+        pass_product_part(f, t, &second, r0, r1);
+        for (size_t i = 0; i < n; i++) {
+            float *g = f->ff + i * n_ff + r0;
+            cpu_gelu_mul(f->cpu, g, up + i * (r1 - r0), r1 - r0, g);
+        }
+    }
+    pool_sync(t);
+}
+
+void ffn_dense(const pool_worker *t, forward *f, uint32_t layer) {
+    const layer_weights *w = &f->w->layers[layer];
+    gate_up(t, f, w);
+    pass_prepare(t, f, &f->in, pass_kinds(f, (const weight *[]){&w->ffn_down}, 1), f->ff, w->ffn_down.m.n_cols);
+    pass_product down = {.w = &w->ffn_down, .in = &f->in, .n_tokens = f->n_rows, .out = f->y, .ldo = f->h->n_embd};
+    pass_products(t, f, &down, 1);
+}

@@ -1,0 +1,216 @@
+/* The layer loop of the forward pass. See forward.h.
+ *
+ * Tokens whose logits nobody wants leave after the last layer that owns its KV has stored their keys and values: what
+ * follows could only reach their own logits. */
+#include "model/forward.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "model/pass.h"
+
+void forward_observe(forward *f, forward_observer fn, void *ctx) {
+    f->observer = fn;
+    f->observer_ctx = ctx;
+}
+
+/* ---- rows */
+
+static void collect_rows(forward *f, const forward_segment *segments, size_t n_segments) {
+    f->n_rows = f->n_wanted = 0;
+    f->n_segments = n_segments;
+    f->kv_type = kv_sequence_type(segments[0].kv);
+    for (size_t s = 0; s < n_segments; s++) {
+        const forward_segment *in = &segments[s];
+        f->segments[s] = (pass_segment){.kv = in->kv, .first_row = f->n_rows, .n_rows = in->n};
+        for (size_t i = 0; i < in->n; i++) {
+            f->rows[f->n_rows++] = (pass_row){.token = in->tokens[i],
+                                              .position = (int32_t)(in->position + i),
+                                              .segment = (uint32_t)s,
+                                              .wanted = i >= in->wanted_from};
+        }
+        f->n_wanted += in->n - (in->wanted_from < in->n ? in->wanted_from : in->n);
+    }
+}
+
+static void move_row(float *buffer, size_t from, size_t to, size_t width) {
+    if (buffer && from != to) memcpy(buffer + to * width, buffer + from * width, width * sizeof *buffer);
+}
+
+/* One thread: drops the rows that are not wanted. */
+static void keep_wanted(forward *f, uint32_t layer) {
+    const layer_hparams *l = &f->h->layers[layer];
+    size_t to = 0;
+    for (size_t s = 0; s < f->n_segments; s++) {
+        size_t first = f->segments[s].first_row, end = first + f->segments[s].n_rows, begin = to;
+        for (size_t from = first; from < end; from++) {
+            if (!f->rows[from].wanted) continue;
+            f->rows[to] = f->rows[from];
+            move_row(f->x, from, to, f->h->n_embd);
+            move_row(f->x0, from, to, f->h->n_embd);
+            move_row(f->q, from, to, (size_t)l->n_head * l->head_dim);
+            for (int kind = 0; kind < 2; kind++) {
+                move_row(f->cosine[kind], from, to, f->pairs[kind]);
+                move_row(f->sine[kind], from, to, f->pairs[kind]);
+            }
+            to++;
+        }
+        f->segments[s].first_row = begin;
+        f->segments[s].n_rows = to - begin;
+    }
+    f->n_rows = to;
+}
+
+static void leave_early(const pool_worker *t, forward *f, uint32_t layer) {
+    if (layer + 1 != f->h->n_own || f->n_wanted == f->n_rows) return;
+    pool_sync(t); /* everybody has read n_rows */
+    if (t->index == 0) keep_wanted(f, layer);
+    pool_sync(t);
+    if (f->x0 && f->n_rows) {
+        const weight *w = &f->w->per_layer_model_proj;
+        pass_prepare(t, f, &f->in_x0, pass_kinds(f, &w, 1), f->x0, f->h->n_embd);
+    }
+}
+
+/* ---- steps over all rows */
+
+typedef void (*row_fn)(forward *f, uint32_t layer, size_t row);
+
+/* Runs `fn` on every row, then prepares the row that it left in `x`. */
+static void for_rows(const pool_worker *t, forward *f, uint32_t layer, row_fn fn, unsigned kinds, const float *x) {
+    size_t t0, t1, n = f->h->n_embd;
+    while (pool_next(t, f->n_rows, pass_group(f, kinds, f->n_rows), &t0, &t1)) {
+        for (size_t i = t0; i < t1; i++) fn(f, layer, i);
+        if (kinds) pass_prepare_rows(f, &f->in, kinds, x, n, f->n_rows, t0, t1);
+    }
+    pool_sync(t);
+}
+
+/* x = token_embd[token] * sqrt(n_embd) */
+static void embed_row(forward *f, uint32_t layer, size_t i) {
+    (void)layer;
+    size_t n = f->h->n_embd;
+    const weight *w = &f->w->token_embd;
+    cpu_row(&w->m, (size_t)f->rows[i].token, f->x + i * n);
+    if (w->scale) cpu_scale(f->cpu, f->x + i * n, w->scale[0], n);
+    cpu_scale(f->cpu, f->x + i * n, sqrtf((float)n), n);
+}
+
+static void attention_norm_row(forward *f, uint32_t layer, size_t i) {
+    size_t n = f->h->n_embd;
+    cpu_rms_norm(f->cpu, f->x + i * n, f->w->layers[layer].attn_norm, f->h->eps, n, f->normed + i * n);
+}
+
+static void after_attention_row(forward *f, uint32_t layer, size_t i) {
+    size_t n = f->h->n_embd;
+    const layer_weights *w = &f->w->layers[layer];
+    cpu_rms_norm_add(f->cpu, f->y + i * n, w->post_attention_norm, f->h->eps, n, f->x + i * n);
+    cpu_rms_norm(f->cpu, f->x + i * n, w->ffn_norm, f->h->eps, n, f->normed + i * n);
+}
+
+static void after_ffn_row(forward *f, uint32_t layer, size_t i) {
+    size_t n = f->h->n_embd;
+    cpu_rms_norm_add(f->cpu, f->y + i * n, f->w->layers[layer].post_ffw_norm, f->h->eps, n, f->x + i * n);
+}
+
+static void after_ple_row(forward *f, uint32_t layer, size_t i) {
+    size_t n = f->h->n_embd;
+    cpu_rms_norm_add(f->cpu, f->y + i * n, f->w->layers[layer].post_norm, f->h->eps, n, f->x + i * n);
+}
+
+/* The end of one layer and the beginning of the next. */
+static void next_layer_row(forward *f, uint32_t layer, size_t i) {
+    size_t n = f->h->n_embd;
+    const layer_weights *w = &f->w->layers[layer];
+    if (f->h->n_ple) after_ple_row(f, layer, i);
+    if (w->layer_output_scale) cpu_scale(f->cpu, f->x + i * n, w->layer_output_scale[0], n);
+    if (layer + 1 < f->h->n_layer)
+        attention_norm_row(f, layer + 1, i);
+    else
+        cpu_rms_norm(f->cpu, f->x + i * n, f->w->output_norm, f->h->eps, n, f->hidden + i * n);
+}
+
+/* ---- layers */
+
+static unsigned attention_kinds(const forward *f, uint32_t layer) {
+    if (layer >= f->h->n_layer) return 0;
+    const layer_weights *w = &f->w->layers[layer];
+    return pass_kinds(f, (const weight *[]){&w->attn_q, &w->attn_k, &w->attn_v}, 3);
+}
+
+static void observe(const pool_worker *t, forward *f, uint32_t layer) {
+    if (!f->observer) return;
+    if (t->index == 0) f->observer(f->observer_ctx, layer, f->x, f->n_rows, f->h->n_embd);
+    pool_sync(t);
+}
+
+/* Starts with the layer's attention input prepared in `in`, ends with the next layer's. */
+static void compute_layer(const pool_worker *t, forward *f, uint32_t layer) {
+    const layer_weights *w = &f->w->layers[layer];
+    attention_project(t, f, layer);
+    leave_early(t, f, layer);
+    if (f->n_rows == 0) return;
+    attention_attend(t, f, layer);
+    attention_output(t, f, layer);
+    unsigned ffn_kinds = pass_kinds(f, (const weight *[]){&w->ffn_gate, &w->ffn_up}, 2);
+    for_rows(t, f, layer, after_attention_row, ffn_kinds, f->normed);
+    ffn_dense(t, f, layer);
+    if (f->h->n_expert) experts_compute(t, f, layer);
+    if (f->h->n_ple) {
+        for_rows(t, f, layer, after_ffn_row, pass_kinds(f, (const weight *[]){&w->inp_gate}, 1), f->x);
+        ple_project(t, f, layer);
+    } else {
+        for_rows(t, f, layer, after_ffn_row, 0, NULL);
+    }
+    for_rows(t, f, layer, next_layer_row, attention_kinds(f, layer + 1), f->normed);
+    observe(t, f, layer);
+}
+
+static void step_main(const pool_worker *t, void *ctx) {
+    forward *f = ctx;
+    for_rows(t, f, 0, embed_row, 0, NULL);
+    rope_prepare(t, f);
+    if (f->h->n_ple) ple_embed(t, f);
+    for_rows(t, f, 0, attention_norm_row, attention_kinds(f, 0), f->normed);
+    for (uint32_t layer = 0; layer < f->h->n_layer && f->n_rows; layer++) compute_layer(t, f, layer);
+}
+
+/* Where no layer shares KV and a token is not wanted it leaves in the last layer, so `hidden` holds wanted rows only.
+ */
+void forward_step(forward *f, const forward_segment *segments, size_t n_segments, const float **hidden,
+                  size_t *n_hidden) {
+    collect_rows(f, segments, n_segments);
+    pool_run(f->threads, step_main, f);
+    *hidden = f->hidden;
+    *n_hidden = f->n_rows;
+}
+
+/* ---- head */
+
+typedef struct head_job {
+    forward *f;
+    const float *hidden;
+    size_t n_rows;
+    float *logits;
+} head_job;
+
+static void head_main(const pool_worker *t, void *ctx) {
+    head_job *job = ctx;
+    forward *f = job->f;
+    const weight *w = &f->w->output;
+    size_t n_vocab = f->h->n_vocab, n = job->n_rows, r0, r1;
+    unsigned kinds = pass_kinds(f, &w, 1);
+    if (t->index == 0) pass_prepare_rows(f, &f->in, kinds, job->hidden, f->h->n_embd, n, 0, n);
+    pool_sync(t);
+    pass_product p = {.w = w, .in = &f->in, .n_tokens = n, .out = job->logits, .ldo = n_vocab};
+    size_t chunk = n_vocab / ((size_t)f->n_threads * 32) / 64 * 64;
+    while (pool_next(t, n_vocab, chunk ? chunk : 64, &r0, &r1)) {
+        pass_product_rows(f, t, &p, r0, r1);
+        if (f->h->soft_cap <= 0) continue;
+        for (size_t i = 0; i < n; i++) cpu_soft_cap(f->cpu, job->logits + i * n_vocab + r0, f->h->soft_cap, r1 - r0);
+    }
+}
+
+void forward_head(forward *f, const float *hidden, size_t n_rows, float *logits) {
+    pool_run(f->threads, head_main, &(head_job){.f = f, .hidden = hidden, .n_rows = n_rows, .logits = logits});
+}

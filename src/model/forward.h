@@ -1,0 +1,43 @@
+/* The forward pass: tokens in, hidden states and logits out, keys and values into the KV cache. Owns: the scratch
+ * memory of a step. Borrows: the model, the kernels and the threads. Knows nothing of sessions, sampling or text.
+ * The maths is that of the Gemma 4 text model; the layer loop is in forward.c, each part in its own file. */
+#ifndef FACET_MODEL_FORWARD_H
+#define FACET_MODEL_FORWARD_H
+
+#include "kv/kv.h"
+#include "model/weights.h"
+#include "par/pool.h"
+
+typedef struct forward forward;
+
+/* Consecutive tokens of one sequence. Their positions must have been added to `kv` (kv_sequence_extend) before. */
+typedef struct forward_segment {
+    const kv_sequence *kv;
+    const int32_t *tokens; /* each in [0, n_vocab) */
+    size_t n;
+    size_t position;    /* of the first token */
+    size_t wanted_from; /* the hidden states of tokens [wanted_from, n) are wanted; n: none */
+} forward_segment;
+
+/* Rows of logits that forward_head computes at once at most. */
+enum { FORWARD_HEAD_ROWS = 16 };
+
+/* Bytes of scratch that forward_new will reserve. Needs only shapes and formats, no data. */
+facet_status forward_plan(const hparams *h, const weights *w, const cpu_table *cpu, size_t ubatch, int n_threads,
+                          size_t *bytes, facet_error *err);
+facet_status forward_new(forward **out, const hparams *h, const weights *w, const cpu_table *cpu, pool *threads,
+                         size_t ubatch, facet_error *err);
+void forward_free(forward *f);
+
+/* Computes all segments together; their tokens are at most `ubatch`. *hidden gets the final hidden states (after
+ * output_norm) of the wanted tokens, [*n_hidden][n_embd], in order; they live until the next step. */
+void forward_step(forward *f, const forward_segment *segments, size_t n_segments, const float **hidden,
+                  size_t *n_hidden);
+/* logits[n_rows][n_vocab] of at most FORWARD_HEAD_ROWS hidden rows. */
+void forward_head(forward *f, const float *hidden, size_t n_rows, float *logits);
+
+/* For tests: called on one thread after each layer with the residual stream of the rows still in the pass. */
+typedef void (*forward_observer)(void *ctx, uint32_t layer, const float *x, size_t n_rows, size_t n_embd);
+void forward_observe(forward *f, forward_observer fn, void *ctx);
+
+#endif
