@@ -54,8 +54,6 @@ facet_status gguf_read_name(gguf_reader *r, const char *what, uint64_t index, gg
 facet_status gguf_read_keys(gguf_reader *r);    /* the key-values; the cursor is then at the tensors */
 facet_status gguf_read_tensors(gguf_reader *r); /* the tensor directory of the part */
 
-size_t gguf_type_bytes(gguf_type type); /* 0 for strings and arrays */
-const char *gguf_type_name(gguf_type type);
 bool gguf_keys_get_u64(const gguf_keys *keys, const char *key, const gguf_kv **kv, uint64_t *out);
 
 #endif

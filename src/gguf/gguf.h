@@ -23,6 +23,9 @@ typedef enum gguf_type {
     GGUF_F64
 } gguf_type;
 
+const char *gguf_type_name(gguf_type type); /* "u32" */
+size_t gguf_type_bytes(gguf_type type);     /* 0 for strings and arrays */
+
 typedef struct gguf_string {
     const char *data; /* in the file's bytes, not terminated */
     size_t n;

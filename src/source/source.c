@@ -44,19 +44,28 @@ static facet_status open_parts(source *s, const char *path, uint32_t n_parts, bo
     return FACET_OK;
 }
 
-facet_status source_open_path(source **out, const char *path, bool use_mmap, facet_error *err) {
-    uint32_t part, n_parts = 1;
-    *out = NULL;
-    bool split = gguf_split_parse(path, &part, &n_parts);
+/* n_parts 0: that one file, whatever its name. */
+static facet_status open_files(source **out, const char *path, uint32_t n_parts, bool use_mmap, facet_error *err) {
     source *s = NULL;
-    FACET_TRY(new_source(&s, split ? n_parts : 1, true, err));
-    facet_status status = split ? open_parts(s, path, n_parts, use_mmap, err) : open_part(s, path, use_mmap, err);
+    *out = NULL;
+    FACET_TRY(new_source(&s, n_parts ? n_parts : 1, true, err));
+    facet_status status = n_parts ? open_parts(s, path, n_parts, use_mmap, err) : open_part(s, path, use_mmap, err);
     if (status != FACET_OK) {
         source_free(s);
         return status;
     }
     *out = s;
     return FACET_OK;
+}
+
+facet_status source_open_path(source **out, const char *path, bool use_mmap, facet_error *err) {
+    uint32_t part, n_parts;
+    if (!gguf_split_parse(path, &part, &n_parts)) n_parts = 0;
+    return open_files(out, path, n_parts, use_mmap, err);
+}
+
+facet_status source_open_one(source **out, const char *path, bool use_mmap, facet_error *err) {
+    return open_files(out, path, 0, use_mmap, err);
 }
 
 facet_status source_open_memory(source **out, const void *data, size_t n_bytes, facet_release_fn release, void *ctx,

@@ -11,6 +11,8 @@ typedef struct source source;
 
 /* A path that ends in "-00001-of-00003.gguf" (any of the parts may be named) opens all parts beside it. */
 facet_status source_open_path(source **out, const char *path, bool use_mmap, facet_error *err);
+/* That one file, also when its name is that of a part. */
+facet_status source_open_one(source **out, const char *path, bool use_mmap, facet_error *err);
 /* Takes over the duty to call `release` (may be NULL), also when it fails. */
 facet_status source_open_memory(source **out, const void *data, size_t n_bytes, facet_release_fn release, void *ctx,
                                 facet_error *err);

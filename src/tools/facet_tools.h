@@ -1,0 +1,104 @@
+/* facet_tools: what the programs need beyond the library, and the library does not promise to anyone: looking into
+ * any GGUF file, writing one, writing files that appear whole.
+ *
+ * A static library (facet_tools) on top of libfacet. The rules of facet.h hold here too: statuses and messages, *out
+ * is NULL on failure, _free accepts NULL, nothing prints or exits. Objects have one caller at a time.
+ */
+#ifndef FACET_TOOLS_H
+#define FACET_TOOLS_H
+
+#include "facet.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------------------------ looking into a
+ * file */
+
+/* Any valid GGUF file, whatever its architecture. Immutable: any number of threads may read it. */
+typedef struct facet_gguf facet_gguf;
+
+/* For a split file name any of its parts. `header_only`: the file may end before its tensors' data (a partial
+ * download), and the other parts of a split file are not looked for. */
+facet_status facet_gguf_open(facet_gguf **out, const char *path, bool header_only, facet_error *error);
+/* `data` must stay valid and unchanged until facet_gguf_free. */
+facet_status facet_gguf_open_memory(facet_gguf **out, const void *data, size_t n_bytes, bool header_only,
+                                    facet_error *error);
+void facet_gguf_free(facet_gguf *gguf);
+
+uint32_t facet_gguf_version(const facet_gguf *gguf);
+size_t facet_gguf_n_parts(const facet_gguf *gguf);
+uint64_t facet_gguf_n_bytes(const facet_gguf *gguf); /* of all parts, as far as they are here */
+
+/* Key-values, in the order of the file, i < n. Keys are the file's bytes: not terminated, any bytes. */
+size_t facet_gguf_n_keys(const facet_gguf *gguf);
+const char *facet_gguf_key(const facet_gguf *gguf, size_t i, size_t *n_bytes);
+bool facet_gguf_find_key(const facet_gguf *gguf, const char *key, size_t *i);
+/* "u32", "string", "f32[35]": at most 31 characters and the terminator. */
+void facet_gguf_value_type(const facet_gguf *gguf, size_t i, char out[32]);
+/* The value on one line of UTF-8: numbers in decimal, true or false, text with its control characters as \n, \t or
+ * \u001b, arrays as [1, 2, ...]. What does not fit in out_bytes - 1 (at least 8) is cut and ends with "...". Returns
+ * the length. */
+size_t facet_gguf_value_text(const facet_gguf *gguf, size_t i, char *out, size_t out_bytes);
+/* The bytes of a string value, not terminated; NULL when the value is no string. */
+const char *facet_gguf_value_string(const facet_gguf *gguf, size_t i, size_t *n_bytes);
+
+typedef struct facet_gguf_tensor {
+    size_t size;
+    const char *name; /* the file's bytes, not terminated */
+    size_t name_bytes;
+    char type[24]; /* "Q4_K", "I32", "type 99" */
+    uint32_t n_dims;
+    uint64_t ne[4]; /* contiguous axis first; unused axes are 1 */
+    uint64_t n_weights;
+    uint64_t n_bytes; /* 0 where the type's size is unknown */
+    uint64_t offset;  /* in its part, from the start of the file */
+    uint32_t part;
+    bool readable; /* its data is here and of a type that facet can read */
+} facet_gguf_tensor;
+size_t facet_gguf_n_tensors(const facet_gguf *gguf);
+/* i < n. Set tensor->size to sizeof *tensor before the call. */
+facet_status facet_gguf_get_tensor(const facet_gguf *gguf, size_t i, facet_gguf_tensor *tensor);
+bool facet_gguf_find_tensor(const facet_gguf *gguf, const char *name, size_t *i);
+
+/* n floats, in the order of the tensor's elements; they live for the call. Return false to stop. */
+typedef bool (*facet_floats_fn)(void *ctx, const float *x, size_t n);
+/* A tensor as floats, piece by piece. Integers are converted. FACET_ERROR_CANCELLED when on_floats returned false. */
+facet_status facet_gguf_read_floats(const facet_gguf *gguf, size_t i, facet_floats_fn on_floats, void *ctx,
+                                    facet_error *error);
+
+/* ------------------------------------------------------------------------------------------------ writing a file */
+
+/* A file that appears whole or not at all: it is written beside its place and renamed at the end. Pipes and devices
+ * are written directly. */
+typedef struct facet_output facet_output;
+facet_status facet_output_open(facet_output **out, const char *path, facet_error *error);
+/* After a failure every later call fails too. */
+facet_status facet_output_write(facet_output *output, const void *data, size_t n_bytes, facet_error *error);
+facet_status facet_output_commit(facet_output *output, facet_error *error); /* frees `output` in any case */
+void facet_output_discard(facet_output *output);                            /* leaves nothing behind; frees */
+
+/* A GGUF file without tensors: a vocabulary. Keys and texts are copied. A failure in between is kept and comes out of
+ * facet_gguf_writer_finish. */
+typedef struct facet_gguf_writer facet_gguf_writer;
+facet_status facet_gguf_writer_new(facet_gguf_writer **out, facet_error *error);
+void facet_gguf_add_u32(facet_gguf_writer *writer, const char *key, uint32_t value);
+void facet_gguf_add_f32(facet_gguf_writer *writer, const char *key, float value);
+void facet_gguf_add_bool(facet_gguf_writer *writer, const char *key, bool value);
+void facet_gguf_add_string(facet_gguf_writer *writer, const char *key, const char *text, size_t n_bytes);
+void facet_gguf_add_i32_array(facet_gguf_writer *writer, const char *key, const int32_t *values, size_t n);
+void facet_gguf_add_f32_array(facet_gguf_writer *writer, const char *key, const float *values, size_t n);
+/* Announces n texts; exactly n calls of facet_gguf_add_item must follow. */
+void facet_gguf_add_strings(facet_gguf_writer *writer, const char *key, size_t n);
+void facet_gguf_add_item(facet_gguf_writer *writer, const char *text, size_t n_bytes);
+/* Key i of another file, as it is. */
+void facet_gguf_add_copy(facet_gguf_writer *writer, const facet_gguf *from, size_t i);
+/* Writes the file. `writer` is freed in any case. */
+facet_status facet_gguf_writer_finish(facet_gguf_writer *writer, const char *path, facet_error *error);
+void facet_gguf_writer_free(facet_gguf_writer *writer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
