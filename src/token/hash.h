@@ -64,6 +64,11 @@ static inline table_walk table_start(const table *t, uint64_t hash) {
     return (table_walk){.slot = (size_t)hash & t->mask, .tag = high >> t->index_bits << t->index_bits};
 }
 
+/* Asks for the memory where a walk will start. */
+static inline void table_fetch(const table *t, uint64_t hash) {
+    __builtin_prefetch(&t->slots[(size_t)hash & t->mask], 1);
+}
+
 /* The next candidate; false at the end, where the walk stands at the slot for an insertion. */
 static inline bool table_next(const table *t, table_walk *w, uint32_t *index) {
     uint32_t index_mask = ((uint32_t)1 << t->index_bits) - 1;

@@ -75,13 +75,11 @@ static int32_t find(const vocab *v, const char *s, size_t n, uint64_t hash) {
 /* An array of the file, of `element`s where it is GGUF_STRING. */
 static facet_status find_array(const gguf_file *file, const char *key, gguf_type element, const gguf_kv **out,
                                facet_error *err) {
-    const gguf_kv *kv = gguf_find(file, key);
+    const gguf_kv *kv = *out = gguf_find(file, key);
     if (!kv) return error_set(err, FACET_ERROR_FORMAT, "%s is missing", key);
-    if (kv->type != GGUF_ARRAY || (kv->element == GGUF_STRING) != (element == GGUF_STRING))
-        return error_set(err, FACET_ERROR_FORMAT, "%s is not an array of %s", key,
-                         element == GGUF_STRING ? "strings" : "integers");
-    *out = kv;
-    return FACET_OK;
+    if (kv->type == GGUF_ARRAY && (kv->element == GGUF_STRING) == (element == GGUF_STRING)) return FACET_OK;
+    return error_set(err, FACET_ERROR_FORMAT, "%s is not an array of %s", key,
+                     element == GGUF_STRING ? "strings" : "integers");
 }
 
 static facet_status check_model(const gguf_file *file, facet_error *err) {
@@ -95,47 +93,70 @@ static facet_status check_model(const gguf_file *file, facet_error *err) {
     return error_set(err, FACET_ERROR_UNSUPPORTED, "tokenizer.ggml.model is '%s'; facet knows 'gemma4' only", name);
 }
 
+/* How many bytes at the start are plainly well-formed: the space mark that most spellings begin with, then ASCII. */
+static size_t plain_prefix(gguf_string s) {
+    size_t n =
+        s.n >= TOKEN_SPACE_BYTES && memcmp(s.data, TOKEN_SPACE, TOKEN_SPACE_BYTES) == 0 ? TOKEN_SPACE_BYTES : 0;
+    while (n < s.n && (uint8_t)s.data[n] < 0x80) n++;
+    return n;
+}
+
 static facet_status check_spelling(int32_t id, gguf_string s, facet_error *err) {
     if (s.n == 0) return error_set(err, FACET_ERROR_FORMAT, "token %d has no spelling", id);
     if (s.n > VOCAB_MAX_SPELLING)
         return error_set(err, FACET_ERROR_UNSUPPORTED, "token %d has %zu bytes; at most %d are supported", id, s.n,
                          VOCAB_MAX_SPELLING);
-    if (utf8_invalid(s.data, s.n) != s.n) return error_set(err, FACET_ERROR_FORMAT, "token %d is not UTF-8", id);
+    size_t plain = plain_prefix(s);
+    if (plain != s.n && utf8_invalid(s.data + plain, s.n - plain) != s.n - plain)
+        return error_set(err, FACET_ERROR_FORMAT, "token %d is not UTF-8", id);
     return FACET_OK;
 }
 
-static facet_status index_spelling(vocab *v, int32_t id, gguf_string s, facet_error *err) {
-    table_walk w = table_start(&v->by_spelling, hash_bytes(s.data, s.n));
-    for (uint32_t other; table_next(&v->by_spelling, &w, &other);) {
-        gguf_string seen = spelling(v, (int32_t)other);
-        if (seen.n == s.n && memcmp(seen.data, s.data, s.n) == 0)
-            return error_set(err, FACET_ERROR_FORMAT, "tokens %u and %d have the same spelling", other, id);
-    }
-    if (!table_insert(&v->by_spelling, &w, (uint32_t)id))
-        return error_set(err, FACET_ERROR_FORMAT, "token %d: too many spellings with one hash", id);
-    return FACET_OK;
-}
+/* A token on its way into the table; a block at a time, see merges.c. */
+typedef struct entry {
+    gguf_string spelling;
+    uint64_t hash;
+} entry;
+enum { BLOCK = 32 };
 
-static facet_status add_token(vocab *v, int32_t id, gguf_string s, const gguf_kv *types, facet_error *err) {
-    int32_t type, byte = spelt_as_byte(s);
+static facet_status read_token(vocab *v, int32_t id, gguf_string_iterator *it, const gguf_kv *types, entry *e,
+                               facet_error *err) {
+    gguf_string s;
+    int32_t type;
+    v->at[id] = (uint32_t)it->at;
+    if (!gguf_next_string(it, &s)) return error_set(err, FACET_ERROR_FORMAT, "token %d is missing", id);
     FACET_TRY(check_spelling(id, s, err));
     if (!gguf_element_i32(types, (uint64_t)id, &type) || type < TYPE_NORMAL || type > TYPE_BYTE)
         return error_set(err, FACET_ERROR_FORMAT, "token %d has a type that does not exist", id);
+    int byte = spelt_as_byte(s);
     if (type == TYPE_BYTE && byte < 0)
         return error_set(err, FACET_ERROR_FORMAT, "token %d is a byte but not spelt <0xXX>", id);
     if (byte >= 0) v->byte_id[byte] = id;
     v->flags[id] = flags_of(s, type);
     if (s.n > v->max_bytes) v->max_bytes = s.n;
-    return index_spelling(v, id, s, err);
+    *e = (entry){.spelling = s, .hash = hash_bytes(s.data, s.n)};
+    table_fetch(&v->by_spelling, e->hash);
+    return FACET_OK;
+}
+
+static facet_status index_token(vocab *v, int32_t id, const entry *e, facet_error *err) {
+    table_walk w = table_start(&v->by_spelling, e->hash);
+    for (uint32_t other; table_next(&v->by_spelling, &w, &other);) {
+        gguf_string seen = spelling(v, (int32_t)other);
+        if (seen.n == e->spelling.n && memcmp(seen.data, e->spelling.data, seen.n) == 0)
+            return error_set(err, FACET_ERROR_FORMAT, "tokens %u and %d have the same spelling", other, id);
+    }
+    if (table_insert(&v->by_spelling, &w, (uint32_t)id)) return FACET_OK;
+    return error_set(err, FACET_ERROR_FORMAT, "token %d: too many spellings with one hash", id);
 }
 
 static facet_status read_tokens(vocab *v, const gguf_kv *types, facet_error *err) {
+    entry block[BLOCK];
     gguf_string_iterator it = gguf_strings(v->tokens);
-    for (int32_t id = 0; id < v->n; id++) {
-        gguf_string s;
-        v->at[id] = (uint32_t)it.at;
-        if (!gguf_next_string(&it, &s)) return error_set(err, FACET_ERROR_FORMAT, "token %d is missing", id);
-        FACET_TRY(add_token(v, id, s, types, err));
+    for (int32_t start = 0; start < v->n; start += BLOCK) {
+        int32_t n_block = v->n - start < BLOCK ? v->n - start : BLOCK;
+        for (int32_t i = 0; i < n_block; i++) FACET_TRY(read_token(v, start + i, &it, types, &block[i], err));
+        for (int32_t i = 0; i < n_block; i++) FACET_TRY(index_token(v, start + i, &block[i], err));
     }
     return FACET_OK;
 }
