@@ -80,7 +80,7 @@ def load_weights(model, path):
     state = model.state_dict()
     with torch.no_grad():
         for ours, theirs in hf_gguf.tensor_names(state, model.config):
-            values = torch.from_numpy(np.ascontiguousarray(stored[ours]))
+            values = torch.from_numpy(np.array(stored[ours]))
             state[theirs].copy_(values.reshape(state[theirs].shape))
     model.load_state_dict(state, strict=False)
     model.tie_weights()
