@@ -26,13 +26,14 @@
  *   turn       one message of a chat, as the model sees it
  *
  * RULES THAT HOLD EVERYWHERE
- *   - Nothing here exits, prints, raises a signal or reads the environment. Every failure is a facet_status and, where
- *     the caller gave a facet_error, a message that says what, where and what was expected.
+ *   - Nothing here exits, prints, raises a signal or reads the environment. Every failure is a facet_status and,
+ * where the caller gave a facet_error, a message that says what, where and what was expected.
  *   - Constructors set *out to NULL on failure and leave nothing behind. Every _free accepts NULL.
  *   - Option structs begin with their size in bytes. X_defaults(&x) fills every field; after that each value is
- *     literal: temperature 0 is greedy, top_k 0 is off. A NULL options pointer means the defaults. Values out of range
- *     are FACET_ERROR_ARGUMENT.
- *   - Strings are UTF-8. Those returned by a function live as long as the object they came from, unless said otherwise.
+ *     literal: temperature 0 is greedy, top_k 0 is off. A NULL options pointer means the defaults. Values out of
+ * range are FACET_ERROR_ARGUMENT.
+ *   - Strings are UTF-8. Those returned by a function live as long as the object they came from, unless said
+ * otherwise.
  *   - Results are the same bits for any number of threads, any batch size and any instruction set of the CPU.
  *   - Models may be used from any number of threads. Engine functions are thread-safe. A session, a decoder, a parser
  *     and a value have one caller at a time, with facet_session_cancel as the one exception. Callbacks run on the
@@ -104,8 +105,8 @@ typedef void (*facet_log_fn)(void *ctx, const char *message);
 
 /* Structured data (messages, tools, schemas, tool arguments) crosses this interface as a tree of values. Programs
  * build it from their own JSON library; facet writes JSON but never parses it. Numbers are kept as the text they were
- * written with. Objects keep their order; a key set twice keeps the last value. A value has one owner: adding it to an
- * array or an object hands it over, also when the call fails. */
+ * written with. Objects keep their order; a key set twice keeps the last value. A value has one owner: adding it to
+ * an array or an object hands it over, also when the call fails. */
 typedef struct facet_value facet_value;
 typedef enum facet_value_type {
     FACET_VALUE_NULL,
@@ -162,8 +163,8 @@ typedef void (*facet_release_fn)(void *ctx, const void *data, size_t n_bytes);
  * mapped, not copied: the file must not change while the model is open. */
 FACET_API facet_status facet_model_open(facet_model **out, const char *path, const facet_model_options *options,
                                         facet_error *error);
-/* Opens a GGUF image in memory, zero copy. `data` must stay valid and unchanged until `release` is called (NULL: until
- * facet_model_free) and be aligned to 32 bytes. */
+/* Opens a GGUF image in memory, zero copy. `data` must stay valid and unchanged until `release` is called (NULL:
+ * until facet_model_free) and be aligned to 32 bytes. */
 FACET_API facet_status facet_model_open_memory(facet_model **out, const void *data, size_t n_bytes,
                                                facet_release_fn release, void *ctx,
                                                const facet_model_options *options, facet_error *error);
@@ -198,10 +199,12 @@ FACET_API facet_status facet_model_get_info(const facet_model *model, facet_mode
 
 /* Ids of a text. No BOS is added: facet_chat_render does, other callers put facet_token_bos() first.
  * `parse_control`: spellings such as "<|turn>" become control tokens; leave it false for text that users typed.
- * Any bytes are accepted: what is not UTF-8 becomes byte tokens. *out is malloc'ed (facet_free), NULL when *n is 0. */
+ * Any bytes are accepted: what is not UTF-8 becomes byte tokens. *out is malloc'ed (facet_free), NULL when *n is 0.
+ */
 FACET_API facet_status facet_tokenize(const facet_model *model, const char *text, size_t n_bytes, bool parse_control,
                                       int32_t **out, size_t *n, facet_error *error);
-/* The text of ids as it would be printed; control tokens print nothing unless `show_control`. malloc'ed, terminated. */
+/* The text of ids as it would be printed; control tokens print nothing unless `show_control`. malloc'ed, terminated.
+ */
 FACET_API facet_status facet_detokenize(const facet_model *model, const int32_t *ids, size_t n, bool show_control,
                                         char **out, size_t *n_bytes, facet_error *error);
 
@@ -225,9 +228,9 @@ FACET_API int32_t facet_token_find(const facet_model *model, const char *spellin
 
 /* ------------------------------------------------------------------------------------------------ chat */
 
-/* A chat in the shape of OpenAI's API. `messages`: array of objects {role, content, ...}; content is a string, null, or
- * an array of {type: "text", text}; assistant messages may hold reasoning (or reasoning_content) and tool_calls (whose
- * function.arguments is an OBJECT: parse the JSON string first); tool messages hold tool_call_id or name.
+/* A chat in the shape of OpenAI's API. `messages`: array of objects {role, content, ...}; content is a string, null,
+ * or an array of {type: "text", text}; assistant messages may hold reasoning (or reasoning_content) and tool_calls
+ * (whose function.arguments is an OBJECT: parse the JSON string first); tool messages hold tool_call_id or name.
  * `tools`: array of {type: "function", function: {name, description, parameters}}, or NULL. */
 typedef struct facet_chat {
     size_t size;
@@ -292,18 +295,18 @@ typedef struct facet_engine_options {
     int32_t max_context; /* 0: the smaller of the model's context and 8192; the longest timeline of a session */
     int32_t ubatch;      /* 512; 1 to 4096 */
     facet_kv_type kv_type;
-    uint64_t kv_bytes;    /* 0: what one session of max_context needs; a hard limit for all sessions together */
+    uint64_t kv_bytes;     /* 0: what one session of max_context needs; a hard limit for all sessions together */
     uint32_t cpu_features; /* FACET_CPU_ALL; instruction sets the kernels may use, for tests and comparison */
-    facet_log_fn log;     /* NULL: warnings are dropped */
+    facet_log_fn log;      /* NULL: warnings are dropped */
     void *log_ctx;
 } facet_engine_options;
 #define FACET_CPU_REFERENCE 0u /* plain C */
-#define FACET_CPU_AVX2 1u      /* AVX2, FMA and F16C */
-#define FACET_CPU_AVX512 2u    /* AVX-512 F, BW, VL, DQ and VNNI */
-#define FACET_CPU_AVXVNNI 4u
-#define FACET_CPU_NEON 8u      /* with dot product */
-#define FACET_CPU_I8MM 16u
-#define FACET_CPU_ALL 0xffffffffu
+#define FACET_CPU_AVX2      1u /* AVX2, FMA and F16C */
+#define FACET_CPU_AVX512    2u /* AVX-512 F, BW, VL, DQ and VNNI */
+#define FACET_CPU_AVXVNNI   4u
+#define FACET_CPU_NEON      8u /* with dot product */
+#define FACET_CPU_I8MM      16u
+#define FACET_CPU_ALL       0xffffffffu
 FACET_API void facet_engine_options_defaults(facet_engine_options *options);
 
 FACET_API facet_status facet_engine_new(facet_engine **out, facet_model *model, const facet_engine_options *options,
@@ -331,10 +334,11 @@ typedef struct facet_fit {
     uint64_t kv_bytes_per_token; /* growth per token beyond the sliding window */
     uint64_t scratch_bytes;      /* activations, logits and per-thread panels */
     uint64_t vocabulary_bytes;
-    uint64_t anonymous_bytes; /* the sum of what is not mapped from the file: the promise that peak memory stays under */
+    uint64_t
+        anonymous_bytes; /* the sum of what is not mapped from the file: the promise that peak memory stays under */
 } facet_fit;
-FACET_API facet_status facet_fit_compute(const facet_model *model, const facet_engine_options *options, facet_fit *fit,
-                                         facet_error *error);
+FACET_API facet_status facet_fit_compute(const facet_model *model, const facet_engine_options *options,
+                                         facet_fit *fit, facet_error *error);
 
 /* ------------------------------------------------------------------------------------------------ session */
 
@@ -358,11 +362,12 @@ FACET_API void facet_session_cancel(facet_session *session);
 /* Progress of a prompt: `done` of `total` tokens that had to be computed. Return false to cancel. */
 typedef bool (*facet_progress_fn)(void *ctx, size_t done, size_t total);
 
-/* Makes the timeline exactly these n >= 1 tokens. The prefix it shares with the timeline so far is reused, the rest is
- * computed. Afterwards the logits of the last token are ready. On failure the timeline is a prefix of `tokens`.
+/* Makes the timeline exactly these n >= 1 tokens. The prefix it shares with the timeline so far is reused, the rest
+ * is computed. Afterwards the logits of the last token are ready. On failure the timeline is a prefix of `tokens`.
  * *n_reused (may be NULL) tells how many tokens were not computed again. */
 FACET_API facet_status facet_session_sync(facet_session *session, const int32_t *tokens, size_t n,
-                                          facet_progress_fn progress, void *ctx, size_t *n_reused, facet_error *error);
+                                          facet_progress_fn progress, void *ctx, size_t *n_reused,
+                                          facet_error *error);
 FACET_API size_t facet_session_length(const facet_session *session); /* tokens on the timeline */
 
 /* The logits after the last token of the timeline: n_vocab floats, valid until the next call on the session.
@@ -373,8 +378,8 @@ FACET_API const float *facet_session_logits(facet_session *session);
  * cancel. */
 typedef bool (*facet_row_fn)(void *ctx, size_t row, const float *logits, size_t n_vocab);
 
-/* Like sync, and streams the logits of every position >= first to `on_row`, in order. Positions of the timeline before
- * `first` that match are reused. */
+/* Like sync, and streams the logits of every position >= first to `on_row`, in order. Positions of the timeline
+ * before `first` that match are reused. */
 FACET_API facet_status facet_session_score(facet_session *session, const int32_t *tokens, size_t n, size_t first,
                                            facet_row_fn on_row, void *ctx, facet_error *error);
 
@@ -412,21 +417,22 @@ typedef enum facet_stop_reason {
 } facet_stop_reason;
 
 /* One generated token. `text` never splits a UTF-8 character and never holds a stop string or a part of one: text is
- * held back while it might become one, so a token may come with the text of earlier ones, or with none. */
+ * held back while it might become one, so a token may come with the text of earlier ones, or with none. Where held
+ * text must come out before a control token, or at the end, a call without a token (id -1) brings it. The
+ * end-of-generation token is not reported. */
 typedef struct facet_token {
-    int32_t id;
+    int32_t id;       /* -1: text only */
     bool control;     /* text is the spelling of a control token */
     const char *text; /* terminated; lives for the call */
     size_t n_bytes;
-    float logprob;     /* of the token, natural log, before bias, penalties and temperature; NaN unless logprobs */
-    bool last;         /* no token: the text that was still held back at the end; id is -1 */
+    float logprob; /* of the token, natural log, before bias, penalties and temperature; NaN unless asked for */
 } facet_token;
 typedef bool (*facet_token_fn)(void *ctx, const facet_token *token);
 
 typedef struct facet_generation {
     size_t size;
     facet_sampling sampling;
-    int32_t max_tokens; /* -1: until the context is full */
+    int32_t max_tokens;      /* -1: until the context is full */
     const char *const *stop; /* strings, none empty */
     size_t n_stop;
     bool ignore_end; /* false; true: go on after end-of-generation tokens (they are then never chosen) */

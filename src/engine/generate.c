@@ -1,0 +1,187 @@
+/* Generation: choosing tokens one after the other, turning them to text, and knowing when to stop. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/session.h"
+#include "os/system.h"
+#include "sample/stop.h"
+
+void facet_generation_defaults(facet_generation *g) {
+    *g = (facet_generation){.size = sizeof *g, .max_tokens = -1};
+    facet_sampling_defaults(&g->sampling);
+}
+
+/* One call of facet_session_generate. */
+typedef struct run {
+    facet_session *s;
+    const facet_generation *g;
+    facet_token_fn on_token;
+    void *ctx;
+    facet_error *err;
+    decoder decoder;
+    stop_matcher *stop;
+    facet_logit_bias *bias; /* the caller's, and the end tokens where they are to be ignored */
+    facet_stop_reason reason;
+    bool stopped;
+    size_t n_generated;
+} run;
+
+static void stop_run(run *r, facet_stop_reason reason) {
+    if (r->stopped) return;
+    r->stopped = true;
+    r->reason = reason;
+}
+
+static void report(run *r, int32_t id, bool control, const char *text, size_t n_bytes, float logprob) {
+    if (!r->on_token) return;
+    facet_token token = {.id = id, .control = control, .text = text, .n_bytes = n_bytes, .logprob = logprob};
+    if (!r->on_token(r->ctx, &token)) stop_run(r, FACET_STOP_CALLBACK);
+}
+
+/* ---- text */
+
+static facet_status release_text(run *r, const char *text, size_t n_bytes, const char **out, size_t *n_out) {
+    FACET_TRY(stop_push(r->stop, text, n_bytes, out, n_out, r->err));
+    if (stop_matched(r->stop)) stop_run(r, FACET_STOP_STRING);
+    return FACET_OK;
+}
+
+/* Brings out what the decoder and the stop strings hold back. */
+static facet_status flush_text(run *r) {
+    const char *text, *out;
+    size_t n, n_out;
+    FACET_TRY(decoder_finish(&r->decoder, &text, &n, r->err));
+    FACET_TRY(release_text(r, text, n, &out, &n_out));
+    if (n_out) report(r, -1, false, out, n_out, NAN);
+    if (stop_matched(r->stop)) return FACET_OK; /* what was held is the stop string */
+    stop_finish(r->stop, &out, &n_out);
+    if (n_out) report(r, -1, false, out, n_out, NAN);
+    return FACET_OK;
+}
+
+static facet_status emit_control(run *r, int32_t id, float logprob) {
+    FACET_TRY(flush_text(r));
+    if (r->stopped) return FACET_OK;
+    const char *text;
+    size_t n;
+    FACET_TRY(decoder_push(&r->decoder, id, &text, &n, r->err));
+    report(r, id, true, text, n, logprob);
+    return FACET_OK;
+}
+
+static facet_status emit(run *r, int32_t id, float logprob) {
+    if (vocab_is_control(r->s->engine->model->vocab, id)) return emit_control(r, id, logprob);
+    const char *text, *out;
+    size_t n, n_out;
+    FACET_TRY(decoder_push(&r->decoder, id, &text, &n, r->err));
+    FACET_TRY(release_text(r, text, n, &out, &n_out));
+    report(r, id, false, out, n_out, logprob);
+    return FACET_OK;
+}
+
+/* ---- tokens */
+
+/* The logits are those after the timeline: chooses, appends, reports. */
+static facet_status next_token(run *r) {
+    facet_session *s = r->s;
+    const vocab *v = s->engine->model->vocab;
+    int32_t id = sampler_choose(s->sampler, s->logits, s->tokens, s->n_tokens, s->n_tokens);
+    float logprob = r->g->logprobs ? sampler_logprob(s->logits, s->engine->model->hparams.n_vocab, id) : NAN;
+    s->tokens[s->n_tokens++] = id;
+    s->has_logits = false;
+    r->n_generated++;
+    if (!r->g->ignore_end && vocab_is_end(v, id)) {
+        stop_run(r, FACET_STOP_END);
+        return FACET_OK;
+    }
+    return emit(r, id, logprob);
+}
+
+static facet_status run_loop(run *r) {
+    facet_session *s = r->s;
+    size_t most = r->g->max_tokens < 0 ? SIZE_MAX : (size_t)r->g->max_tokens;
+    while (!r->stopped) {
+        if (r->n_generated == most)
+            stop_run(r, FACET_STOP_LENGTH);
+        else if (s->n_tokens == s->max_context)
+            stop_run(r, FACET_STOP_CONTEXT);
+        else if (atomic_exchange(&s->cancelled, false))
+            stop_run(r, FACET_STOP_CANCELLED);
+        if (r->stopped) break;
+        if (!s->has_logits) {
+            facet_status status = session_catch_up(s, NULL, NULL, r->err);
+            if (status == FACET_ERROR_CANCELLED) {
+                stop_run(r, FACET_STOP_CANCELLED);
+                break;
+            }
+            FACET_TRY(status);
+        }
+        FACET_TRY(next_token(r));
+    }
+    return stop_matched(r->stop) ? FACET_OK : flush_text(r);
+}
+
+/* ---- settings */
+
+static facet_status check_generation(const facet_session *s, const facet_generation *g, facet_error *err) {
+    FACET_TRY(options_check("facet_generation", g->size, sizeof *g, err));
+    if (s->n_tokens == 0) return error_set(err, FACET_ERROR_STATE, "the timeline is empty: sync it first");
+    if (g->max_tokens < -1) {
+        return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.max_tokens is %d, expected -1 or more",
+                         (int)g->max_tokens);
+    }
+    return FACET_OK;
+}
+
+/* End tokens that are to be ignored are forbidden: a bias of their own. */
+static facet_status forbid_end(run *r, facet_sampling *sampling) {
+    const vocab *v = r->s->engine->model->vocab;
+    size_t n = sampling->n_bias;
+    for (int32_t id = 0; id < vocab_size(v); id++) n += vocab_is_end(v, id);
+    if (n == 0) return FACET_OK;
+    r->bias = malloc(n * sizeof *r->bias);
+    if (!r->bias) return error_memory(r->err, n * sizeof *r->bias);
+    if (sampling->n_bias) memcpy(r->bias, sampling->bias, sampling->n_bias * sizeof *r->bias);
+    n = sampling->n_bias;
+    for (int32_t id = 0; id < vocab_size(v); id++) {
+        if (vocab_is_end(v, id)) r->bias[n++] = (facet_logit_bias){.token = id, .bias = -INFINITY};
+    }
+    sampling->bias = r->bias;
+    sampling->n_bias = n;
+    return FACET_OK;
+}
+
+static facet_status prepare(run *r) {
+    facet_sampling sampling = r->g->sampling;
+    FACET_TRY(sampler_check(&sampling, r->s->engine->model->hparams.n_vocab, r->err));
+    if (r->g->ignore_end) FACET_TRY(forbid_end(r, &sampling));
+    FACET_TRY(sampler_configure(r->s->sampler, &sampling, r->err));
+    return stop_new(&r->stop, r->g->stop, r->g->n_stop, r->err);
+}
+
+facet_status facet_session_generate(facet_session *s, const facet_generation *generation, facet_token_fn on_token,
+                                    void *ctx, facet_generation_result *result, facet_error *err) {
+    error_clear(err);
+    facet_generation defaults;
+    facet_generation_defaults(&defaults);
+    run r = {.s = s, .g = generation ? generation : &defaults, .on_token = on_token, .ctx = ctx, .err = err};
+    if (result) FACET_TRY(options_check("facet_generation_result", result->size, sizeof *result, err));
+    FACET_TRY(check_generation(s, r.g, err));
+    double begin = os_now();
+    decoder_init(&r.decoder, s->engine->model->vocab, true);
+    facet_status status = prepare(&r);
+    if (status == FACET_OK) status = run_loop(&r);
+    if (status == FACET_OK && result) {
+        *result = (facet_generation_result){.size = sizeof *result,
+                                            .stop_reason = r.reason,
+                                            .n_generated = r.n_generated,
+                                            .prompt_seconds = s->prompt_seconds,
+                                            .prompt_tokens = s->prompt_tokens,
+                                            .decode_seconds = os_now() - begin};
+    }
+    decoder_free(&r.decoder);
+    stop_free(r.stop);
+    free(r.bias);
+    return status;
+}

@@ -1,0 +1,32 @@
+/* struct facet_model: everything that a GGUF file gives, immutable and reference counted. Owns: the source, the
+ * directory, the bound weights, the vocabulary. Knows nothing of engines and sessions. */
+#ifndef FACET_ENGINE_MODEL_H
+#define FACET_ENGINE_MODEL_H
+
+#include <stdatomic.h>
+
+#include "model/weights.h"
+#include "source/source.h"
+#include "token/vocab.h"
+
+struct facet_model {
+    atomic_int references;
+    source *source;
+    gguf_file *file;
+    vocab *vocab;
+    bool has_shape;   /* hparams and weights are filled */
+    bool has_weights; /* and the weights' bytes are there */
+    hparams hparams;
+    weights weights;
+    bool has_template, template_is_gemma4;
+    facet_chat_kind chat_kind;
+    char name[128];
+    uint64_t n_parameters, weight_bytes;
+};
+
+facet_model *model_ref(facet_model *m);
+
+/* Options structs: FACET_ERROR_ARGUMENT unless `size` is that of this version. */
+facet_status options_check(const char *what, size_t size, size_t expected, facet_error *err);
+
+#endif

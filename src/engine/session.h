@@ -1,0 +1,27 @@
+/* struct facet_session: one timeline of tokens. Owns: its tokens, its place in the KV cache, the logits after its
+ * last token, and what generation needs. One caller at a time, but for `cancelled`. */
+#ifndef FACET_ENGINE_SESSION_H
+#define FACET_ENGINE_SESSION_H
+
+#include "engine/engine.h"
+#include "sample/sampler.h"
+#include "token/decoder.h"
+
+struct facet_session {
+    facet_engine *engine;
+    size_t max_context;
+    kv_sequence *kv;
+    int32_t *tokens; /* [max_context] the timeline; the first kv_sequence_length of them are in the KV cache */
+    size_t n_tokens;
+    float *logits;   /* [n_vocab] */
+    bool has_logits; /* they are those after the last token */
+    sampler *sampler;
+    atomic_bool cancelled;
+    double prompt_seconds; /* of the last sync */
+    size_t prompt_tokens;
+};
+
+/* Computes what the KV cache lacks of the timeline, and the logits after its last token. */
+facet_status session_catch_up(facet_session *s, facet_progress_fn progress, void *ctx, facet_error *err);
+
+#endif
