@@ -300,6 +300,21 @@ static void bad_headers(void **state) {
     }
 }
 
+static void too_many_to_be_true(void **state) {
+    (void)state;
+    gguf_file *file;
+    facet_error error;
+    uint8_t *data = calloc(1, 8 << 20);
+    memcpy(data, "GGUF\3", 5);
+    for (int which = 0; which < 2; which++) {
+        memset(data + 8, 0, 16);
+        data[8 + 8 * which + 2] = 5; /* 327680, which the bytes could hold */
+        assert_int_equal(gguf_open(&file, &(gguf_part){data, 8 << 20}, 1, NULL, &error), FACET_ERROR_UNSUPPORTED);
+        assert_non_null(strstr(error.message, which ? "327680 keys" : "327680 tensors"));
+    }
+    free(data);
+}
+
 static void bad_keys(void **state) {
     (void)state;
     image m;
@@ -614,6 +629,7 @@ int main(void) {
         cmocka_unit_test(header_alone),
         cmocka_unit_test(every_bit_flip_is_survived),
         cmocka_unit_test(bad_headers),
+        cmocka_unit_test(too_many_to_be_true),
         cmocka_unit_test(bad_keys),
         cmocka_unit_test(lying_lengths),
         cmocka_unit_test(bad_alignments),

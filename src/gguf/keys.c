@@ -6,7 +6,10 @@
 #include "base/checked.h"
 #include "gguf/file.h"
 
-enum { MAX_NAME_BYTES = 65535 }; /* the format's limit for keys */
+enum {
+    MAX_NAME_BYTES = 65535, /* the format's limit for keys */
+    MAX_KEYS = 1 << 16      /* a thousand times what models have; keeps the tables of a hostile file small */
+};
 
 size_t gguf_type_bytes(gguf_type type) {
     static const uint8_t sizes[] = {
@@ -127,6 +130,10 @@ facet_status gguf_read_keys(gguf_reader *r) {
         return gguf_fail(r, FACET_ERROR_TRUNCATED, 16,
                          "the header announces %llu keys, the file's %zu bytes hold fewer",
                          (unsigned long long)r->n_kv, r->in.n);
+    }
+    if (r->n_kv > MAX_KEYS) {
+        return gguf_fail(r, FACET_ERROR_UNSUPPORTED, 16, "the header announces %llu keys, facet reads up to %d",
+                         (unsigned long long)r->n_kv, MAX_KEYS);
     }
     for (uint64_t i = 0; i < r->n_kv; i++) FACET_TRY(read_key(r, i));
     return FACET_OK;

@@ -5,7 +5,10 @@
 #include "base/checked.h"
 #include "gguf/file.h"
 
-enum { DEFAULT_ALIGNMENT = 32 };
+enum {
+    DEFAULT_ALIGNMENT = 32,
+    MAX_TENSORS = 1 << 18 /* of all parts; keeps the tables of a hostile file small */
+};
 #define MAX_AXIS ((uint64_t)1 << 40)
 
 static facet_status find_alignment(const gguf_reader *r, size_t *out) {
@@ -156,6 +159,10 @@ facet_status gguf_read_tensors(gguf_reader *r) {
         return gguf_fail(r, FACET_ERROR_TRUNCATED, 8,
                          "the header announces %llu tensors, the file's %zu bytes hold fewer",
                          (unsigned long long)r->n_tensors, r->in.n);
+    }
+    if (r->n_tensors > MAX_TENSORS - r->file->n_tensors) {
+        return gguf_fail(r, FACET_ERROR_UNSUPPORTED, 8, "the header announces %llu tensors, facet reads up to %d",
+                         (unsigned long long)r->n_tensors, MAX_TENSORS);
     }
     for (uint64_t i = 0; i < r->n_tensors; i++) FACET_TRY(read_tensor(r, i));
     if (!checked_align(r->in.at, alignment, &data_start)) {
