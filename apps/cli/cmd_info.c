@@ -2,6 +2,7 @@
  * its header; only --fit needs it to be a model that facet runs. */
 #include "commands.h"
 #include "inspect.h"
+#include "json.h"
 #include "value.h"
 
 #include <stdlib.h>
@@ -116,27 +117,31 @@ static void print_fit(const facet_fit *fit, const facet_engine_options *e) {
     printf("  %-24s %9.2f KiB\n", "each further token", (double)fit->kv_bytes_per_token / 1024);
 }
 
+/* Key i as JSON: text as a string, else what its one-line form is in JSON; where that is cut or not JSON (NaN), the
+ * form itself. */
+static facet_value *json_value(const facet_gguf *gguf, size_t i) {
+    char form[JSON_VALUE_BYTES], why[200];
+    size_t n;
+    const char *string = facet_gguf_value_string(gguf, i, &n);
+    facet_value *value = string ? facet_value_string(string, n) : NULL;
+    if (value) return value;
+    n = facet_gguf_value_text(gguf, i, form, sizeof form);
+    if (!string) value = json_parse(form, n, why, sizeof why);
+    return value ? value : facet_value_string(form, n);
+}
+
 static facet_value *json_keys(const facet_gguf *gguf) {
-    facet_value *list = facet_value_array();
-    for (size_t i = 0; list && i < facet_gguf_n_keys(gguf); i++) {
-        char type[32], value[JSON_VALUE_BYTES];
-        size_t n, n_value = facet_gguf_value_text(gguf, i, value, sizeof value);
+    facet_value *keys = facet_value_object();
+    for (size_t i = 0; keys && i < facet_gguf_n_keys(gguf); i++) {
+        size_t n;
         const char *key = facet_gguf_key(gguf, i, &n);
-        facet_value *item = facet_value_object(), *name = facet_value_string(key, n);
-        facet_gguf_value_type(gguf, i, type);
-        bool ok = cli_value_set(item, "key", name ? name : cli_value_text("?")) &&
-                  cli_value_set(item, "type", cli_value_text(type));
-        ok = cli_value_set(item, "value", facet_value_string(value, n_value)) && ok;
-        if (!ok) {
-            facet_value_free(item);
-            item = NULL;
-        }
-        if (facet_value_append(list, item)) {
-            facet_value_free(list);
+        if (cli_text_valid_utf8(key, n) < n) continue;
+        if (facet_value_set(keys, key, n, json_value(gguf, i))) {
+            facet_value_free(keys);
             return NULL;
         }
     }
-    return list;
+    return keys;
 }
 
 static facet_value *json_tensor(const facet_gguf_tensor *t) {

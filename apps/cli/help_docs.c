@@ -5,16 +5,25 @@
 #include <facet.h>
 #include <string.h>
 
-/* Text for mdoc: a backslash is doubled, a dot or a quote at the start of a line is kept from being a request. */
+/* Text for mdoc, a line for each sentence and none too long: a backslash is escaped, a dot or a quote at the start of a
+ * line is kept from being a request. */
 static void man_text(FILE *out, const char *text) {
-    if (*text == '.' || *text == '\'') fputs("\\&", out);
+    int column = 0;
     for (; *text; text++) {
+        bool ends = text[0] == ' ' && column && (text[-1] == '.' || column > 60);
+        if (ends) {
+            fputc('\n', out);
+            column = 0;
+            continue;
+        }
+        if (!column && (*text == '.' || *text == '\'')) fputs("\\&", out);
         if (*text == '\\')
             fputs("\\e", out);
         else if (*text == '-')
             fputs("\\-", out);
         else
             fputc(*text, out);
+        column++;
     }
 }
 
@@ -25,7 +34,7 @@ static void man_option(FILE *out, const cli_option *o) {
     if (o->value[0]) fprintf(out, " Ar %s", o->value);
     fputc('\n', out);
     man_text(out, o->help);
-    fputc('\n', out);
+    fputs(".\n", out);
     if (o->kind == OPTION_UNBUILT) fputs("Not built yet.\n", out);
     if (o->initial[0]) {
         fputs("Default: ", out);
@@ -36,7 +45,7 @@ static void man_option(FILE *out, const cli_option *o) {
 
 static void man_command(FILE *out, command_id id) {
     const cli_command *c = &command_table[id];
-    fprintf(out, ".Ss facet %s %s\n", c->name, c->arguments);
+    fprintf(out, ".Ss facet %s%s%s\n", c->name, c->arguments[0] ? " " : "", c->arguments);
     man_text(out, c->summary);
     fputs(".\n", out);
     if (c->description[0]) {
