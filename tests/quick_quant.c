@@ -43,6 +43,67 @@ static void dequantises_bit_for_bit(void **state) {
     golden_close(&g);
 }
 
+/* CRC-32 as zlib computes it. */
+static uint32_t crc32_of(const void *data, size_t n) {
+    const uint8_t *p = data;
+    uint32_t table[256], crc = 0xffffffffu;
+    for (uint32_t i = 0; i < 256; i++) {
+        table[i] = i;
+        for (int k = 0; k < 8; k++) table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xedb88320u : 0);
+    }
+    for (size_t i = 0; i < n; i++) crc = table[(crc ^ p[i]) & 255] ^ crc >> 8;
+    return ~crc;
+}
+
+/* Random bytes with finite scales: the f16 values at the offsets, IQ1_M's among the scales. */
+static void fill_block(uint8_t *block, const quant_format *f, const int offsets[2], uint32_t *seed) {
+    for (uint32_t i = 0; i < f->block_bytes; i++) {
+        *seed = *seed * 1664525u + 1013904223u;
+        block[i] = (uint8_t)(*seed >> 24);
+    }
+    for (int k = 0; k < 2 && offsets[k] >= 0; k++) block[offsets[k]] = 0x55, block[offsets[k] + 1] = 0x31;
+    for (int j = 0; f->type == QUANT_IQ1_M && j < 4; j++) {
+        block[49 + 2 * j] = (uint8_t)((block[49 + 2 * j] & 15) | (0x3155 >> 4 * j & 15) << 4);
+    }
+}
+
+/* 1024 blocks of random codes hold every row of every codebook; the checksums are of the floats that the gguf package
+ * makes of them (tests/data/golden/quant_codes.py). */
+static void dequantises_every_code(void **state) {
+    (void)state;
+    enum { N = 1024 };
+    static const struct {
+        quant_type type;
+        int offsets[2];
+        uint32_t crc;
+    } want[] = {
+        {QUANT_Q4_0, {0, -1}, 0x72d26972},    {QUANT_Q4_1, {0, 2}, 0xd891931a},
+        {QUANT_Q5_0, {0, -1}, 0xb8f1f479},    {QUANT_Q5_1, {0, 2}, 0x3258326b},
+        {QUANT_Q8_0, {0, -1}, 0x3881178c},    {QUANT_Q2_K, {80, 82}, 0xdbac6647},
+        {QUANT_Q3_K, {108, -1}, 0x16cbe64b},  {QUANT_Q4_K, {0, 2}, 0xe9a8f598},
+        {QUANT_Q5_K, {0, 2}, 0x91c691c9},     {QUANT_Q6_K, {208, -1}, 0xd1ac5a88},
+        {QUANT_IQ1_S, {0, -1}, 0x53623a3f},   {QUANT_IQ1_M, {-1, -1}, 0xce52508b},
+        {QUANT_IQ2_XXS, {0, -1}, 0x82a11f7d}, {QUANT_IQ2_XS, {0, -1}, 0xe96001a5},
+        {QUANT_IQ2_S, {0, -1}, 0x62d58ee5},   {QUANT_IQ3_XXS, {0, -1}, 0xd180dca6},
+        {QUANT_IQ3_S, {0, -1}, 0x5b3ebefd},   {QUANT_IQ4_NL, {0, -1}, 0xee5bb81f},
+        {QUANT_IQ4_XS, {0, -1}, 0x867257ea},  {QUANT_TQ1_0, {52, -1}, 0x750a0f06},
+        {QUANT_TQ2_0, {64, -1}, 0x0ff0b145},  {QUANT_MXFP4, {-1, -1}, 0xe7140f21},
+        {QUANT_NVFP4, {-1, -1}, 0x55488bed},
+    };
+    assert_int_equal(sizeof want / sizeof want[0], QUANT_N_TYPES - 3); /* all but the floats */
+    for (size_t w = 0; w < sizeof want / sizeof want[0]; w++) {
+        const quant_format *f = quant_format_of(want[w].type);
+        uint32_t seed = f->file_id;
+        uint8_t *blocks = malloc((size_t)N * f->block_bytes);
+        float *out = malloc((size_t)N * f->block * sizeof *out);
+        for (size_t i = 0; i < N; i++) fill_block(blocks + i * f->block_bytes, f, want[w].offsets, &seed);
+        f->dequantise(blocks, out, N);
+        if (crc32_of(out, (size_t)N * f->block * sizeof *out) != want[w].crc) fail_msg("%s: wrong checksum", f->name);
+        free(out);
+        free(blocks);
+    }
+}
+
 static void quantises_bit_for_bit(void **state) {
     (void)state;
     static const quant_type types[] = {QUANT_F32,  QUANT_F16,  QUANT_BF16, QUANT_Q4_0,  QUANT_Q4_1,
@@ -172,10 +233,10 @@ static void scale_decoders(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(table_is_what_files_use),      cmocka_unit_test(names_are_found_in_any_case),
-        cmocka_unit_test(foreign_types_are_named),      cmocka_unit_test(scale_decoders),
-        cmocka_unit_test(dequantises_bit_for_bit),      cmocka_unit_test(quantises_bit_for_bit),
-        cmocka_unit_test(quantises_what_is_not_finite),
+        cmocka_unit_test(table_is_what_files_use), cmocka_unit_test(names_are_found_in_any_case),
+        cmocka_unit_test(foreign_types_are_named), cmocka_unit_test(scale_decoders),
+        cmocka_unit_test(dequantises_bit_for_bit), cmocka_unit_test(quantises_bit_for_bit),
+        cmocka_unit_test(dequantises_every_code),  cmocka_unit_test(quantises_what_is_not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

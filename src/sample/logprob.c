@@ -1,9 +1,10 @@
-/* Log probabilities of the logits as the model gave them. Owns: the log softmax, sums in double in index order mod 16
- * so that the result does not depend on the compiler's mood. */
+/* Log probabilities of the logits as the model gave them. Owns: the log softmax. The sum is in double, 16 partial
+ * sums by index mod 16, so that the result is the same however the loop is compiled. */
 #include <math.h>
 
 #include "base/scalar_math.h"
 #include "sample/sampler.h"
+#include "sample/weight.h"
 
 enum { LANES = 16 };
 
@@ -13,17 +14,23 @@ static float maximum(const float *x, size_t n) {
     return max;
 }
 
-/* exp(x - max); a NaN is as -infinity, and an infinite maximum is not subtracted from itself. */
-static double weight(float x, float max) {
-    if (!(x > -INFINITY)) return 0.0;
-    return x == max ? 1.0 : (double)math_exp(x - max);
+/* The sum of exp(x - max), over what is not NaN. An infinite maximum is not subtracted from itself. */
+static double sum_of_weights(const float *x, size_t n, double max) {
+    double lanes[LANES] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            double w = weight_exp((double)x[i + j] - max);
+            lanes[j] += (double)x[i + j] == max ? 1.0 : w;
+        }
+    }
+    for (size_t j = 0; i + j < n; j++) lanes[j] += (double)x[i + j] == max ? 1.0 : weight_exp((double)x[i + j] - max);
+    for (int j = 0; j < LANES; j++) sum += lanes[j];
+    return sum;
 }
 
 float sampler_logprob(const float *logits, size_t n, int32_t id) {
-    float max = maximum(logits, n), x = logits[id];
-    double lanes[LANES] = {0}, sum = 0;
+    double max = (double)maximum(logits, n), x = (double)logits[id];
     if (!(x > -INFINITY)) return -INFINITY;
-    for (size_t i = 0; i < n; i++) lanes[i % LANES] += weight(logits[i], max);
-    for (int j = 0; j < LANES; j++) sum += lanes[j];
-    return (float)((x == max ? 0.0 : (double)(x - max)) - math_log_double(sum));
+    return (float)((x == max ? 0.0 : x - max) - math_log_double(sum_of_weights(logits, n, max)));
 }

@@ -7,8 +7,8 @@
 
 #include "base/checked.h"
 #include "base/rng.h"
-#include "base/scalar_math.h"
 #include "sample/select.h"
+#include "sample/weight.h"
 
 struct sampler {
     facet_sampling settings; /* bias points to `bias` */
@@ -147,8 +147,8 @@ static double weigh(candidate *c, size_t n, float temperature) {
     for (size_t i = 1; i < n; i++) max = c[i].logit > max ? c[i].logit : max;
     for (size_t i = 0; i < n; i++) {
         /* an infinite maximum minus itself would be no number */
-        c[i].weight = c[i].logit == max ? 1.0f : math_exp((c[i].logit - max) / temperature);
-        sum += (double)c[i].weight;
+        c[i].weight = c[i].logit == max ? 1.0 : weight_exp(((double)c[i].logit - (double)max) / (double)temperature);
+        sum += c[i].weight;
     }
     return sum;
 }
@@ -157,7 +157,7 @@ static double weigh(candidate *c, size_t n, float temperature) {
 static size_t prefix_of_mass(const candidate *c, size_t n, double mass) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
-        sum += (double)c[i].weight;
+        sum += c[i].weight;
         if (sum >= mass) return i + 1;
     }
     return n;
@@ -171,7 +171,7 @@ static candidate *sorted_prefix_of_mass(candidate *c, size_t *n, double mass) {
     select_heap(c, left);
     do {
         select_pop(c, left--);
-        sum += (double)c[left].weight;
+        sum += c[left].weight;
     } while (left && !(sum >= mass));
     for (candidate *a = c + left, *b = c + *n - 1; a < b; a++, b--) {
         candidate swap = *a;
@@ -186,7 +186,7 @@ static candidate *sorted_prefix_of_mass(candidate *c, size_t *n, double mass) {
 static size_t keep_min_p(candidate *c, size_t n, float min_p) {
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
-        if (c[i].weight >= min_p) c[kept++] = c[i];
+        if (c[i].weight >= (double)min_p) c[kept++] = c[i];
     }
     return kept;
 }
@@ -194,9 +194,9 @@ static size_t keep_min_p(candidate *c, size_t n, float min_p) {
 /* Walks the candidates in their order: best first after top-k or top-p, else by id. */
 static int32_t draw(const candidate *c, size_t n, double unit) {
     double sum = 0, reached = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)c[i].weight;
+    for (size_t i = 0; i < n; i++) sum += c[i].weight;
     for (size_t i = 0; i < n; i++) {
-        reached += (double)c[i].weight;
+        reached += c[i].weight;
         if (reached > unit * sum) return c[i].id;
     }
     return c[n - 1].id;

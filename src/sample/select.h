@@ -16,8 +16,8 @@ typedef struct logit_view {
 
 typedef struct candidate {
     float logit;
-    float weight; /* the owner's */
     int32_t id;
+    double weight; /* the owner's */
 } candidate;
 
 int32_t select_best(const logit_view *view); /* -1: there is none */

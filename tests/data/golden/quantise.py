@@ -13,7 +13,10 @@ rows = [
     rng.normal(0, 0.02, n),
     rng.normal(0, 1, n) ** 5,
     rng.uniform(-3, 3, n) + 7,  # far from zero
-    rng.integers(-127, 128, n) / 2,  # exact halves: which way they round
+    np.where(np.arange(n) % 32 == 3, 127, rng.integers(-126, 127, n) + 0.5),  # exact halves: which way they round
+    np.where(np.arange(n) % 32 == 3, -8, rng.integers(-8, 8, n) + 0.5),
+    np.where(np.arange(n) % 32 < 2, np.arange(n) % 32 * 15, rng.integers(0, 15, n) + 0.5),
+    np.where(np.arange(n) % 256 == 3, 1, rng.integers(-2, 3, n) / 2),  # ternary halves
     rng.integers(-1, 2, n) * 0.75,  # ternary
     np.where(rng.random(n) < 0.02, rng.normal(0, 50, n), 0),  # mostly zero
     np.zeros(n),
