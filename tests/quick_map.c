@@ -19,10 +19,11 @@ typedef struct place {
 
 static int set_up(void **state) {
     place *p = calloc(1, sizeof *p);
-    strcpy(p->directory, "/tmp/facet-map-XXXXXX");
-    if (!mkdtemp(p->directory)) return -1;
+    char directory[] = "/tmp/facet-map-XXXXXX";
+    if (!p || !mkdtemp(directory)) return -1;
+    strcpy(p->directory, directory);
     for (int i = 0; i < 3; i++)
-        snprintf(p->path[i], sizeof p->path[i], "%s/x-0000%d-of-00003.gguf", p->directory, i + 1);
+        snprintf(p->path[i], sizeof p->path[i], "%s/x-0000%d-of-00003.gguf", directory, i + 1);
     *state = p;
     return 0;
 }

@@ -130,6 +130,7 @@ static int by_offset(const void *a, const void *b) {
  * so sorting is the exception. */
 static facet_status check_overlap(const gguf_reader *r) {
     size_t n = r->file->n_tensors - r->first_tensor;
+    if (n < 2) return FACET_OK;
     const gguf_tensor *first = r->file->tensors + r->first_tensor;
     bool ordered = true;
     for (size_t i = 1; i < n && ordered; i++)
