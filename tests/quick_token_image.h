@@ -3,6 +3,7 @@
 #define FACET_TESTS_QUICK_TOKEN_IMAGE_H
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"

@@ -172,20 +172,7 @@ static char *repeated(const char *part) {
 
 static void hostile_text_takes_linear_time(void **state) {
     const fixture *f = *state;
-    static const char *const parts[] = {"a",
-                                        " ",
-                                        "\n",
-                                        "\t",
-                                        "\xe2\x96\x81",
-                                        "<",
-                                        "<<<<<|||",
-                                        "<unused6",
-                                        "<|tool_respons",
-                                        "\n\n\na",
-                                        "etaoinshr",
-                                        "0123456789",
-                                        "\xf0\x9f\x91\x8b",
-                                        ">"};
+    static const char *const parts[] = {"a", " ", "\n", "<<<<<|||", "etaoinshr", "\xf0\x9f\x91\x8b"};
     alarm(GUARD_SECONDS); /* quadratic work would take hours: the alarm ends the program */
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         char *text = repeated(parts[i]);
