@@ -5,8 +5,8 @@
 #include <facet.h>
 #include <string.h>
 
-/* Text for mdoc, a line for each sentence and none too long: a backslash is escaped, a dot or a quote at the start of a
- * line is kept from being a request. */
+/* Text for mdoc, a line for each sentence and none too long: a backslash is escaped, a dot or a quote at the start of
+ * a line is kept from being a request. */
 static void man_text(FILE *out, const char *text) {
     int column = 0;
     for (; *text; text++) {
