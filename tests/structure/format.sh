@@ -7,11 +7,7 @@ cd "$1"
 clang_format=$(command -v clang-format-14 || command -v clang-format) || exit 77
 "$clang_format" --version | grep -q 'version 14\.' || exit 77
 
-status=0
-for file in $(find include src apps tests bench fuzz examples -name '*.[ch]'); do
-    "$clang_format" --dry-run --Werror "$file" 2>/dev/null || {
-        echo "format: clang-format -i $file"
-        status=1
-    }
-done
-exit $status
+find include src apps tests bench fuzz examples -name '*.[ch]' | xargs "$clang_format" --dry-run --Werror 2>&1 |
+    sed -n 's/^\([^ :]*\):[0-9]*:[0-9]*: error.*/format: clang-format -i \1/p' | sort -u | {
+    ! grep .
+}
