@@ -4,44 +4,47 @@
 #   symbols.sh SOURCE_DIR libfacet.so libfacet.a
 set -eu
 source=$1 shared=$2 static=$3
-status=0
-fault() {
-    echo "symbols: $*"
-    status=1
-}
+fault() { echo "symbols: $*"; }
 # Prints what stands on stdin as a fault: one line of names, or nothing.
 report() {
     names=$(sort -u | tr '\n' ' ')
-    [ -z "$names" ] || fault "$1: $names"
+    case $names in *[!\ ]*) fault "$1: $names" ;; esac
 }
 
-exported=$(nm -D --defined-only "$shared" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort -u)
-declared=$(sed -n 's/^FACET_API .*[ *]\(facet_[a-z0-9_]*\)(.*/\1/p' "$source/include/facet.h" | sort -u)
-[ "$(echo "$declared" | wc -l)" -ge 50 ] || fault "facet.h could not be read"
-echo "$exported" | { grep -v '^facet_' || true; } | report "exported, but not facet_*"
-for name in $declared; do echo "$exported" | grep -qx "$name" || echo "$name"; done | report "in facet.h, but not exported"
-for name in $exported; do echo "$declared" | grep -qx "$name" || echo "$name"; done | report "exported, but not in facet.h"
+checks() {
+    exported=$(nm -D --defined-only "$shared" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort -u)
+    declared=$(sed -n 's/^FACET_API .*[ *]\(facet_[a-z0-9_]*\)(.*/\1/p' "$source/include/facet.h" | sort -u)
+    [ "$(echo "$declared" | wc -l)" -ge 50 ] || fault "facet.h could not be read"
+    echo "$exported" | { grep -v '^facet_' || true; } | report "exported, but not facet_*"
+    for name in $declared; do echo "$exported" | grep -qx "$name" || echo "$name"; done | report "in facet.h, but not exported"
+    for name in $exported; do echo "$declared" | grep -qx "$name" || echo "$name"; done | report "exported, but not in facet.h"
 
-readelf -d "$shared" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | { grep -Ev '^(libc|libm|ld-linux[a-z0-9-]*)\.so' || true; } |
-    report "libfacet.so needs more than libc and libm"
-readelf -d "$shared" | grep -q 'SONAME.*libfacet\.so\.0' || fault "the SONAME is not libfacet.so.0"
+    readelf -d "$shared" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | { grep -Ev '^(libc|libm|ld-linux[a-z0-9-]*)\.so' || true; } |
+        report "libfacet.so needs more than libc and libm"
+    readelf -d "$shared" | grep -q 'SONAME.*libfacet\.so\.0' || fault "the SONAME is not libfacet.so.0"
 
-used=$(nm -u "$static" | awk '$1 == "U" { print $2 }' | sort -u)
-echo "$used" | grep -qx malloc || fault "libfacet.a could not be read"
-for name in abort exit _exit _Exit quick_exit __assert_fail raise kill signal sigaction \
-    printf vprintf puts putchar putc fputc fputs fprintf vfprintf perror stdout stderr stdin \
-    __printf_chk __fprintf_chk __vfprintf_chk \
-    getenv secure_getenv setenv putenv setlocale system popen fork execve \
-    rand srand random drand48 time gettimeofday strtok sprintf vsprintf strcpy strcat gets; do
-    echo "$used" | grep -x "$name" || true
-done | report "the library must not use"
-# The contract's functions are the library's own: libm's differ from one machine to the next.
-for name in exp expf exp2f log logf log2f pow powf tanh tanhf sin sinf cos cosf sincos sincosf erff; do
-    echo "$used" | grep -x "$name" || true
-done | report "results must not come from libm's"
+    used=$(nm -u "$static" | awk '$1 == "U" { print $2 }' | sort -u)
+    echo "$used" | grep -qx malloc || fault "libfacet.a could not be read"
+    for name in abort exit _exit _Exit quick_exit __assert_fail raise kill signal sigaction \
+        printf vprintf puts putchar putc fputc fputs fprintf vfprintf perror stdout stderr stdin \
+        __printf_chk __fprintf_chk __vfprintf_chk \
+        getenv secure_getenv setenv putenv setlocale system popen fork execve \
+        rand srand random drand48 time gettimeofday strtok sprintf vsprintf strcpy strcat gets; do
+        echo "$used" | grep -x "$name" || true
+    done | report "the library must not use"
+    # The contract's functions are the library's own: libm's differ from one machine to the next.
+    for name in exp expf exp2f log logf log2f pow powf tanh tanhf sin sinf cos cosf sincos sincosf erff; do
+        echo "$used" | grep -x "$name" || true
+    done | report "results must not come from libm's"
 
-objdump -t "$static" | awk '
-    /^[^ ]+\.o:/ { file = $1 }
-    / O \.(data|bss|tdata|tbss)/ && !/ O \.data\.rel\.ro/ { print file $NF }' |
-    report "writable globals"
-exit $status
+    objdump -t "$static" | awk '
+        /^[^ ]+\.o:/ { file = $1 }
+        / O \.(data|bss|tdata|tbss)/ && !/ O \.data\.rel\.ro/ { print file $NF }' |
+        report "writable globals"
+}
+
+faults=$(checks)
+[ -z "$faults" ] || {
+    echo "$faults"
+    exit 1
+}
