@@ -67,7 +67,7 @@ static void attend_one(const cpu_span *span, size_t q) {
         lanes[at % CPU_LANES] += p[at];
     }
     add_values(span, range, p, out);
-    span->max[q] = max;
+    span->max[q] = max + 0.0f; /* a zero is +0: lanes find the largest in another order */
     span->sum[q] = add_tree(lanes);
 }
 

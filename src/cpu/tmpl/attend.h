@@ -1,0 +1,242 @@
+/* Attention over one span in sixteen lanes (contract, rule 3; ref/attend.c is the definition). Included after a
+ * lanes_ISA.h.
+ *
+ * Queries go through in groups of up to GROUP, so that a key or value that was read and converted serves all of them:
+ * scores of a few keys at a time with 2 queries x 3 keys in registers; then p; then for each page 16 outputs of all
+ * the group's queries at a time, keys in order. Queries of a group see different ranges: what all see is done
+ * together, what lies before and behind it query by query, which keeps each query's order. */
+#include <math.h>
+#include <string.h>
+
+#include "cpu/registry.h"
+#include "cpu/tmpl/lanes_math.h"
+
+enum { GROUP = 6, KEYS = 6, MAX_DIM = 512 };
+
+typedef struct group {
+    const cpu_span *span;
+    size_t n, row_bytes;
+    size_t index[GROUP]; /* the queries, none with an empty range */
+    cpu_range common;    /* what all of them see; first >= last: nothing */
+    float p[GROUP][CPU_SPAN];
+} group;
+
+/* Elements [i, i + 16) of a stored row. */
+static inline lanes load_stored(facet_kv_type type, const uint8_t *row, size_t i) {
+    if (type == FACET_KV_F16) return lanes_load_f16(row + 2 * i);
+    if (type == FACET_KV_F32) return lanes_load_f32(row + 4 * i);
+    const uint8_t *block = row + i / 32 * 34;
+    return lanes_load_q8((const int8_t *)block + 2 + i % 32, lanes_half(block));
+}
+
+/* ---- scores */
+
+/* n_q <= 2 queries times n_k <= 3 keys */
+static inline void score_tile(const float *const *q, size_t n_q, const float *keys, size_t n_k, size_t dim,
+                              float *const *out) {
+    lanes acc[2][3];
+    for (size_t i = 0; i < n_q; i++)
+        for (size_t k = 0; k < n_k; k++) acc[i][k] = lanes_of(0.0f);
+    for (size_t d = 0; d < dim; d += CPU_LANES) {
+        for (size_t k = 0; k < n_k; k++) {
+            lanes key = lanes_load(keys + k * dim + d);
+            for (size_t i = 0; i < n_q; i++) acc[i][k] = lanes_fma(lanes_load(q[i] + d), key, acc[i][k]);
+        }
+    }
+    for (size_t i = 0; i < n_q; i++)
+        for (size_t k = 0; k < n_k; k++) out[i][k] = lanes_sum(acc[i][k]);
+}
+
+static void score_pair(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {
+    if (n_k == 3)
+        score_tile(q, 2, keys, 3, dim, out);
+    else if (n_k == 2)
+        score_tile(q, 2, keys, 2, dim, out);
+    else
+        score_tile(q, 2, keys, 1, dim, out);
+}
+static void score_single(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {
+    if (n_k == 3)
+        score_tile(q, 1, keys, 3, dim, out);
+    else if (n_k == 2)
+        score_tile(q, 1, keys, 2, dim, out);
+    else
+        score_tile(q, 1, keys, 1, dim, out);
+}
+
+/* All the group's queries with n keys from position `at` of the span on. */
+static void score_keys(group *g, const float *keys, size_t at, size_t n) {
+    size_t dim = g->span->head_dim;
+    for (size_t k = 0; k < n; k += 3) {
+        size_t n_k = n - k < 3 ? n - k : 3;
+        for (size_t i = 0; i < g->n; i += 2) {
+            const float *q[2] = {g->span->queries[g->index[i]], NULL};
+            float *out[2] = {g->p[i] + at + k, NULL};
+            if (i + 1 < g->n) {
+                q[1] = g->span->queries[g->index[i + 1]];
+                out[1] = g->p[i + 1] + at + k;
+                score_pair(q, keys + k * dim, n_k, dim, out);
+            } else
+                score_single(q, keys + k * dim, n_k, dim, out);
+        }
+    }
+}
+
+/* Keys [first, last) of a page. */
+static inline void score_page(group *g, facet_kv_type type, size_t page, size_t first, size_t last) {
+    float keys[KEYS * MAX_DIM];
+    size_t dim = g->span->head_dim;
+    const uint8_t *row = g->span->keys[page] + first * g->row_bytes;
+    for (size_t at = first; at < last; at += KEYS) {
+        size_t n = last - at < KEYS ? last - at : KEYS;
+        for (size_t k = 0; k < n; k++, row += g->row_bytes) {
+            for (size_t i = 0; i < dim; i += CPU_LANES) lanes_store(keys + k * dim + i, load_stored(type, row, i));
+        }
+        score_keys(g, keys, page * CPU_PAGE + at, n);
+    }
+}
+
+/* ---- p = exp(score - max) in place, 0 in the rest of the range's first and last sixteen */
+static void exponentials(group *g, size_t i) {
+    const cpu_span *span = g->span;
+    cpu_range range = span->ranges[g->index[i]];
+    size_t first = range.first / CPU_LANES * CPU_LANES, last = (range.last + CPU_LANES - 1) / CPU_LANES * CPU_LANES;
+    float *p = g->p[i];
+    for (size_t at = first; at < range.first; at++) p[at] = -INFINITY;
+    for (size_t at = range.last; at < last; at++) p[at] = -INFINITY;
+    lanes max = lanes_of(-INFINITY), sum = lanes_of(0.0f);
+    for (size_t at = first; at < last; at += CPU_LANES) max = lanes_max(lanes_load(p + at), max);
+    float largest = lanes_largest(max) + 0.0f;
+    for (size_t at = first; at < last; at += CPU_LANES) {
+        lanes e = lanes_exp(lanes_sub(lanes_load(p + at), lanes_of(largest)));
+        sum = lanes_add(sum, e);
+        lanes_store(p + at, e);
+    }
+    span->max[g->index[i]] = largest;
+    span->sum[g->index[i]] = lanes_sum(sum);
+}
+
+/* ---- outputs */
+
+/* out[q][0..16) += p[q][k] * value[k] for n keys in order */
+static inline void value_tile(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t d, size_t n,
+                              const float *const *p, size_t n_q, float *const *out) {
+    lanes acc[GROUP];
+    for (size_t q = 0; q < n_q; q++) acc[q] = lanes_load(out[q] + d);
+    for (size_t k = 0; k < n; k++, row += row_bytes) {
+        lanes v = load_stored(type, row, d);
+        for (size_t q = 0; q < n_q; q++) acc[q] = lanes_fma(lanes_of(p[q][k]), v, acc[q]);
+    }
+    for (size_t q = 0; q < n_q; q++) lanes_store(out[q] + d, acc[q]);
+}
+
+static inline void value_rows(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t dim, size_t n,
+                              const float *const *p, size_t n_q, float *const *out) {
+    for (size_t d = 0; d < dim; d += CPU_LANES) {
+        switch (n_q) { /* constants, so that the accumulators stay in registers */
+        case 1: value_tile(type, row, row_bytes, d, n, p, 1, out); break;
+        case 2: value_tile(type, row, row_bytes, d, n, p, 2, out); break;
+        case 3: value_tile(type, row, row_bytes, d, n, p, 3, out); break;
+        case 4: value_tile(type, row, row_bytes, d, n, p, 4, out); break;
+        case 5: value_tile(type, row, row_bytes, d, n, p, 5, out); break;
+        default: value_tile(type, row, row_bytes, d, n, p, 6, out); break;
+        }
+    }
+}
+
+static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Positions [first, last) of one page for queries [i, i + n_q) of the group. */
+static inline void add_values(group *g, facet_kv_type type, size_t page, size_t first, size_t last, size_t i,
+                              size_t n_q) {
+    const float *p[GROUP];
+    float *out[GROUP];
+    if (first >= last) return;
+    for (size_t q = 0; q < n_q; q++) {
+        p[q] = g->p[i + q] + first;
+        out[q] = g->span->out + g->index[i + q] * g->span->head_dim;
+    }
+    const uint8_t *row = g->span->values[page] + (first - page * CPU_PAGE) * g->row_bytes;
+    value_rows(type, row, g->row_bytes, g->span->head_dim, last - first, p, n_q, out);
+}
+
+static inline void values_page(group *g, facet_kv_type type, size_t page) {
+    size_t begin = page * CPU_PAGE, end = begin + CPU_PAGE;
+    bool common = g->common.first < g->common.last;
+    for (size_t i = 0; i < g->n; i++) {
+        cpu_range r = g->span->ranges[g->index[i]];
+        size_t last = smaller(common ? g->common.first : r.last, end);
+        add_values(g, type, page, larger(r.first, begin), last, i, 1);
+    }
+    if (!common) return;
+    add_values(g, type, page, larger(g->common.first, begin), smaller(g->common.last, end), 0, g->n);
+    for (size_t i = 0; i < g->n; i++) {
+        cpu_range r = g->span->ranges[g->index[i]];
+        add_values(g, type, page, larger(g->common.last, begin), smaller(r.last, end), i, 1);
+    }
+}
+
+/* ---- */
+
+/* The part of a page that any of the group sees. */
+static bool page_hull(const group *g, size_t page, size_t *first, size_t *last) {
+    *first = CPU_PAGE;
+    *last = 0;
+    for (size_t i = 0; i < g->n; i++) {
+        cpu_range r = g->span->ranges[g->index[i]];
+        size_t a = larger(r.first, page * CPU_PAGE), b = smaller(r.last, (page + 1) * CPU_PAGE);
+        if (a >= b) continue;
+        *first = smaller(*first, a - page * CPU_PAGE);
+        *last = larger(*last, b - page * CPU_PAGE);
+    }
+    return *first < *last;
+}
+
+static inline void attend_group(group *g, facet_kv_type type) {
+    size_t first, last;
+    for (size_t page = 0; page < CPU_SPAN_PAGES; page++) {
+        if (page_hull(g, page, &first, &last)) score_page(g, type, page, first, last);
+    }
+    for (size_t i = 0; i < g->n; i++) exponentials(g, i);
+    for (size_t page = 0; page < CPU_SPAN_PAGES; page++) {
+        if (page_hull(g, page, &first, &last)) values_page(g, type, page);
+    }
+}
+
+/* Up to `size` queries from *q on that see something. */
+static bool next_group(group *g, size_t *q, size_t size) {
+    const cpu_span *span = g->span;
+    g->n = 0;
+    g->common = (cpu_range){0, CPU_SPAN};
+    for (; *q < span->n_queries && g->n < size; ++*q) {
+        cpu_range r = span->ranges[*q];
+        if (r.first >= r.last) continue;
+        if (r.first > g->common.first) g->common.first = r.first;
+        if (r.last < g->common.last) g->common.last = r.last;
+        g->index[g->n++] = *q;
+    }
+    return g->n > 0;
+}
+
+void LANES_NAME(attend)(const cpu_span *span) {
+    if (span->head_dim > MAX_DIM || span->head_dim % CPU_LANES) {
+        attend_ref(span);
+        return;
+    }
+    memset(span->out, 0, span->n_queries * span->head_dim * sizeof *span->out);
+    for (size_t q = 0; q < span->n_queries; q++) {
+        span->max[q] = -INFINITY;
+        span->sum[q] = 0.0f;
+    }
+    group g = {.span = span, .row_bytes = cpu_kv_row_bytes(span->type, span->head_dim)};
+    size_t n_groups = (span->n_queries + GROUP - 1) / GROUP, size = (span->n_queries + n_groups - 1) / n_groups;
+    for (size_t q = 0; next_group(&g, &q, size);) {
+        if (span->type == FACET_KV_F16)
+            attend_group(&g, FACET_KV_F16);
+        else if (span->type == FACET_KV_F32)
+            attend_group(&g, FACET_KV_F32);
+        else
+            attend_group(&g, FACET_KV_Q8_0);
+    }
+}
