@@ -209,7 +209,7 @@ static void sweep(origin from) {
     check_life(l, 0);
     long k = 1, n_checked = 0;
     while (check_life(l, k) != INJECT_NONE) {
-        k += every_request || k < 64 ? 1 : 1 + k / 8;
+        k += every_request || k < 32 ? 1 : 1 + k / 8;
         n_checked++;
     }
     print_message("origin %d: %ld faults\n", from, n_checked);
