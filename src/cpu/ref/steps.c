@@ -73,7 +73,7 @@ void rope_angles_ref(int32_t position, const float *inv_freq, size_t n, float *c
 void rope_ref(float *x, const float *cosine, const float *sine, size_t n) {
     for (size_t i = 0; i < n; i++) {
         float a = x[i], b = x[i + n];
-        x[i] = fmaf(-b, sine[i], a * cosine[i]);
-        x[i + n] = fmaf(a, sine[i], b * cosine[i]);
+        x[i] = a * cosine[i] - b * sine[i];
+        x[i + n] = b * cosine[i] + a * sine[i];
     }
 }

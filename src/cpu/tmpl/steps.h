@@ -101,8 +101,8 @@ void LANES_NAME(rope)(float *x, const float *cosine, const float *sine, size_t n
     EACH(i, n) {
         lanes a = load_some(x + i, n - i), b = load_some(x + n + i, n - i);
         lanes c = load_some(cosine + i, n - i), s = load_some(sine + i, n - i);
-        store_some(x + i, lanes_fnma(b, s, lanes_mul(a, c)), n - i);
-        store_some(x + n + i, lanes_fma(a, s, lanes_mul(b, c)), n - i);
+        store_some(x + i, lanes_sub(lanes_mul(a, c), lanes_mul(b, s)), n - i);
+        store_some(x + n + i, lanes_add(lanes_mul(b, c), lanes_mul(a, s)), n - i);
     }
 }
 
