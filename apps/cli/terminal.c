@@ -51,14 +51,20 @@ static void on_signal(int number) {
     facet_session_cancel(session);
 }
 
-void interrupt_install(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+/* What the parent has set to be ignored (nohup does) stays ignored. */
+static void catch_signal(int number) {
+    struct sigaction action;
+    if (sigaction(number, NULL, &action) || action.sa_handler == SIG_IGN) return;
+    action = (struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL);
+    sigaction(number, &action, NULL);
+}
+
+void interrupt_install(void) {
+    catch_signal(SIGINT);
+    catch_signal(SIGTERM);
+    catch_signal(SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
 }
 
 void interrupt_watch(facet_session *session) { atomic_store(&watched, session); }
