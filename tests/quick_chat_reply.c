@@ -447,7 +447,7 @@ static void test_long_input(void **state) {
                                         "<|channel>",
                                         "<",
                                         "<|",
-                                        "<|tool_call>call:f{a:" Q,
+                                        ("<|tool_call>call:f{a:" Q),
                                         "<|tool_call>call:f{a:[[[[",
                                         "<|channel>thought",
                                         "a:",
