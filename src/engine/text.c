@@ -11,8 +11,6 @@ struct facet_decoder {
     decoder decoder;
 };
 
-void facet_free(void *memory) { free(memory); }
-
 facet_status facet_tokenize(const facet_model *m, const char *text, size_t n_bytes, bool parse_control, int32_t **out,
                             size_t *n, facet_error *err) {
     error_clear(err);
