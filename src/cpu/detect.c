@@ -23,6 +23,15 @@ uint32_t cpu_detect(void) {
         sets |= FACET_CPU_AVX512;
     return sets;
 }
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+
+enum { DOT_PRODUCT = 1 << 20, I8MM = 1 << 13 }; /* HWCAP_ASIMDDP, HWCAP2_I8MM: old headers lack them */
+
+uint32_t cpu_detect(void) {
+    if (!(getauxval(AT_HWCAP) & DOT_PRODUCT)) return 0;
+    return FACET_CPU_NEON | (getauxval(AT_HWCAP2) & I8MM ? FACET_CPU_I8MM : 0);
+}
 #else
 uint32_t cpu_detect(void) { return FACET_CPU_REFERENCE; }
 #endif

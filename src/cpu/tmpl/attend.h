@@ -22,7 +22,7 @@ typedef struct group {
 } group;
 
 /* Elements [i, i + 16) of a stored row. */
-static inline lanes load_stored(facet_kv_type type, const uint8_t *row, size_t i) {
+LANES_INLINE lanes load_stored(facet_kv_type type, const uint8_t *row, size_t i) {
     if (type == FACET_KV_F16) return lanes_load_f16(row + 2 * i);
     if (type == FACET_KV_F32) return lanes_load_f32(row + 4 * i);
     const uint8_t *block = row + i / 32 * 34;
@@ -32,8 +32,8 @@ static inline lanes load_stored(facet_kv_type type, const uint8_t *row, size_t i
 /* ---- scores */
 
 /* n_q <= 2 queries times n_k <= 3 keys */
-static inline void score_tile(const float *const *q, size_t n_q, const float *keys, size_t n_k, size_t dim,
-                              float *const *out) {
+LANES_INLINE void score_tile(const float *const *q, size_t n_q, const float *keys, size_t n_k, size_t dim,
+                             float *const *out) {
     lanes acc[2][3];
     for (size_t i = 0; i < n_q; i++)
         for (size_t k = 0; k < n_k; k++) acc[i][k] = lanes_of(0.0f);
@@ -83,7 +83,7 @@ static void score_keys(group *g, const float *keys, size_t at, size_t n) {
 }
 
 /* Keys [first, last) of a page. */
-static inline void score_page(group *g, facet_kv_type type, size_t page, size_t first, size_t last) {
+LANES_INLINE void score_page(group *g, facet_kv_type type, size_t page, size_t first, size_t last) {
     float keys[KEYS * MAX_DIM];
     size_t dim = g->span->head_dim;
     const uint8_t *row = g->span->keys[page] + first * g->row_bytes;
@@ -119,8 +119,8 @@ static void exponentials(group *g, size_t i) {
 /* ---- outputs */
 
 /* out[q][0..16) += p[q][k] * value[k] for n keys in order */
-static inline void value_tile(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t d, size_t n,
-                              const float *const *p, size_t n_q, float *const *out) {
+LANES_INLINE void value_tile(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t d, size_t n,
+                             const float *const *p, size_t n_q, float *const *out) {
     lanes acc[GROUP];
     for (size_t q = 0; q < n_q; q++) acc[q] = lanes_load(out[q] + d);
     for (size_t k = 0; k < n; k++, row += row_bytes) {
@@ -130,8 +130,8 @@ static inline void value_tile(facet_kv_type type, const uint8_t *row, size_t row
     for (size_t q = 0; q < n_q; q++) lanes_store(out[q] + d, acc[q]);
 }
 
-static inline void value_rows(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t dim, size_t n,
-                              const float *const *p, size_t n_q, float *const *out) {
+LANES_INLINE void value_rows(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t dim, size_t n,
+                             const float *const *p, size_t n_q, float *const *out) {
     for (size_t d = 0; d < dim; d += CPU_LANES) {
         switch (n_q) { /* constants, so that the accumulators stay in registers */
         case 1: value_tile(type, row, row_bytes, d, n, p, 1, out); break;
@@ -144,12 +144,12 @@ static inline void value_rows(facet_kv_type type, const uint8_t *row, size_t row
     }
 }
 
-static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+LANES_INLINE size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+LANES_INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Positions [first, last) of one page for queries [i, i + n_q) of the group. */
-static inline void add_values(group *g, facet_kv_type type, size_t page, size_t first, size_t last, size_t i,
-                              size_t n_q) {
+LANES_INLINE void add_values(group *g, facet_kv_type type, size_t page, size_t first, size_t last, size_t i,
+                             size_t n_q) {
     const float *p[GROUP];
     float *out[GROUP];
     if (first >= last) return;
@@ -161,7 +161,7 @@ static inline void add_values(group *g, facet_kv_type type, size_t page, size_t 
     value_rows(type, row, g->row_bytes, g->span->head_dim, last - first, p, n_q, out);
 }
 
-static inline void values_page(group *g, facet_kv_type type, size_t page) {
+LANES_INLINE void values_page(group *g, facet_kv_type type, size_t page) {
     size_t begin = page * CPU_PAGE, end = begin + CPU_PAGE;
     bool common = g->common.first < g->common.last;
     for (size_t i = 0; i < g->n; i++) {
@@ -193,7 +193,7 @@ static bool page_hull(const group *g, size_t page, size_t *first, size_t *last) 
     return *first < *last;
 }
 
-static inline void attend_group(group *g, facet_kv_type type) {
+LANES_INLINE void attend_group(group *g, facet_kv_type type) {
     size_t first, last;
     for (size_t page = 0; page < CPU_SPAN_PAGES; page++) {
         if (page_hull(g, page, &first, &last)) score_page(g, type, page, first, last);

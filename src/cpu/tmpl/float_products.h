@@ -10,14 +10,14 @@ enum { GEMV_ROWS = 4, TILE_ROWS = 2, TILE_TOKENS = 3 };
 typedef lanes load_fn(const uint8_t *p);
 
 /* The last n < 16 weights of a row, then zeros: with activations of -0.0 behind the end they change nothing. */
-static inline lanes load_tail(load_fn *load, size_t weight_bytes, const uint8_t *p, size_t n) {
+LANES_INLINE lanes load_tail(load_fn *load, size_t weight_bytes, const uint8_t *p, size_t n) {
     uint8_t padded[CPU_LANES * 4] = {0};
     memcpy(padded, p, n * weight_bytes);
     return load(padded);
 }
 
-static inline void rows_times_token(load_fn *load, size_t weight_bytes, const uint8_t *data, size_t row_bytes,
-                                    size_t n_rows, size_t n_cols, const float *x, float *out) {
+LANES_INLINE void rows_times_token(load_fn *load, size_t weight_bytes, const uint8_t *data, size_t row_bytes,
+                                   size_t n_rows, size_t n_cols, const float *x, float *out) {
     lanes acc[GEMV_ROWS];
     size_t whole = n_cols / CPU_LANES * CPU_LANES;
     for (size_t r = 0; r < n_rows; r++) acc[r] = lanes_of(0.0f);
@@ -52,7 +52,7 @@ FLOAT_GEMV(bf16, lanes_load_bf16, 2)
 
 /* ---- many tokens: rows are first turned to floats, two at a time */
 
-static inline void convert_row(load_fn *load, size_t weight_bytes, const uint8_t *p, size_t n, float *out) {
+LANES_INLINE void convert_row(load_fn *load, size_t weight_bytes, const uint8_t *p, size_t n, float *out) {
     size_t whole = n / CPU_LANES * CPU_LANES;
     for (size_t i = 0; i < whole; i += CPU_LANES) lanes_store(out + i, load(p + i * weight_bytes));
     if (whole < n) lanes_store(out + whole, load_tail(load, weight_bytes, p + whole * weight_bytes, n - whole));
@@ -70,8 +70,8 @@ static void row_to_floats(const matrix *w, size_t row, float *out) {
 }
 
 /* n is a multiple of the lanes */
-static inline void float_tile(const float *w, size_t ldw, size_t n_rows, const float *x, size_t ldx, size_t n_tokens,
-                              size_t n, float *out, size_t ldo) {
+LANES_INLINE void float_tile(const float *w, size_t ldw, size_t n_rows, const float *x, size_t ldx, size_t n_tokens,
+                             size_t n, float *out, size_t ldo) {
     lanes acc[TILE_ROWS][TILE_TOKENS];
     for (size_t r = 0; r < n_rows; r++)
         for (size_t t = 0; t < n_tokens; t++) acc[r][t] = lanes_of(0.0f);

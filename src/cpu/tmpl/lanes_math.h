@@ -5,7 +5,7 @@
 
 #include "base/scalar_math.h"
 
-static inline lanes lanes_exp(lanes x) {
+LANES_INLINE lanes lanes_exp(lanes x) {
     x = lanes_max(lanes_of(MATH_EXP_MIN), lanes_min(lanes_of(MATH_EXP_MAX), x));
     lanes t = lanes_fma(x, lanes_of(MATH_LOG2E), lanes_of(MATH_MAGIC));
     lanes k = lanes_sub(t, lanes_of(MATH_MAGIC));
@@ -18,7 +18,7 @@ static inline lanes lanes_exp(lanes x) {
     return lanes_scale(p, t);
 }
 
-static inline lanes lanes_tanh(lanes x) {
+LANES_INLINE lanes lanes_tanh(lanes x) {
     lanes a = lanes_abs(x), z = lanes_mul(a, a), one = lanes_of(1.0f);
     lanes p = lanes_fma(lanes_of(0x1.246dfcp-9f), z, lanes_of(-0x1.0ee55cp-7f));
     p = lanes_fma(p, z, lanes_of(0x1.6418d8p-6f));

@@ -3,10 +3,10 @@
 #include "cpu/registry.h"
 #include "cpu/tmpl/lanes_math.h"
 
-static inline lanes load_some(const float *p, size_t n) {
+LANES_INLINE lanes load_some(const float *p, size_t n) {
     return n >= CPU_LANES ? lanes_load(p) : lanes_load_part(p, n);
 }
-static inline void store_some(float *p, lanes v, size_t n) {
+LANES_INLINE void store_some(float *p, lanes v, size_t n) {
     if (n >= CPU_LANES)
         lanes_store(p, v);
     else
@@ -24,7 +24,7 @@ static float inverse_rms(const float *x, float eps, size_t n) {
 }
 
 /* (x * s) * w */
-static inline lanes normalised(const float *x, const float *w, lanes s, size_t i, size_t n) {
+LANES_INLINE lanes normalised(const float *x, const float *w, lanes s, size_t i, size_t n) {
     lanes v = lanes_mul(load_some(x + i, n - i), s);
     return w ? lanes_mul(v, load_some(w + i, n - i)) : v;
 }
@@ -57,7 +57,7 @@ void LANES_NAME(add_scaled)(float *x, const float *y, float s, size_t n) {
     }
 }
 
-static inline lanes gelu(lanes x) {
+LANES_INLINE lanes gelu(lanes x) {
     lanes cubic = lanes_fma(lanes_of(0.044715f), lanes_mul(x, x), lanes_of(1.0f));
     lanes inner = lanes_mul(lanes_mul(lanes_of(0x1.988454p-1f), x), cubic);
     return lanes_mul(lanes_mul(lanes_of(0.5f), x), lanes_add(lanes_of(1.0f), lanes_tanh(inner)));
