@@ -71,6 +71,9 @@ struct cpu_table {
     void (*attend_finish)(float sum, float *out, size_t head_dim);
 };
 
+/* Attention: exp(score - max) counts as 0 below this difference, the last where exp is not denormal (contract, 3). */
+#define CPU_WEIGHT_MIN (-0x1.5d589ep+6f)
+
 /* The registry, from kernels.def: every kernel that this build has for this kind of machine. */
 typedef void cpu_any_fn(void);
 typedef struct cpu_kernel {

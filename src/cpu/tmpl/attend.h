@@ -108,7 +108,8 @@ static void exponentials(group *g, size_t i) {
     for (size_t at = first; at < last; at += CPU_LANES) max = lanes_max(lanes_load(p + at), max);
     float largest = lanes_largest(max) + 0.0f;
     for (size_t at = first; at < last; at += CPU_LANES) {
-        lanes e = lanes_exp(lanes_sub(lanes_load(p + at), lanes_of(largest)));
+        lanes x = lanes_sub(lanes_load(p + at), lanes_of(largest));
+        lanes e = lanes_if_less(x, lanes_of(CPU_WEIGHT_MIN), lanes_of(0.0f), lanes_exp(x));
         sum = lanes_add(sum, e);
         lanes_store(p + at, e);
     }
