@@ -9,7 +9,7 @@
 
 #define C(name)  (1u << COMMAND_##name)
 #define C_ANSWER (C(run) | C(chat))
-#define C_ENGINE (C_ANSWER | C(info) | C(bench) | C(logits) | C(perplexity))
+#define C_ENGINE (C_ANSWER | C(info) | C(bench) | C(logits) | C(perplexity) | C(doctor))
 #define C_MODEL  (C_ENGINE | C(tokenize) | C(detokenize) | C(render))
 #define C_ALL    ((1u << N_COMMANDS) - 1)
 
