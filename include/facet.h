@@ -420,12 +420,19 @@ typedef enum facet_stop_reason {
  * held back while it might become one, so a token may come with the text of earlier ones, or with none. Where held
  * text must come out before a control token, or at the end, a call without a token (id -1) brings it. The
  * end-of-generation token is not reported. */
+typedef struct facet_token_logprob {
+    int32_t id;
+    float logprob; /* natural log, before bias, penalties and temperature */
+} facet_token_logprob;
 typedef struct facet_token {
     int32_t id;       /* -1: text only */
     bool control;     /* text is the spelling of a control token */
     const char *text; /* terminated; lives for the call */
     size_t n_bytes;
     float logprob; /* of the token, natural log, before bias, penalties and temperature; NaN unless asked for */
+    const facet_token_logprob
+        *top; /* the likeliest tokens, best first, as many as top_logprobs; lives for the call */
+    size_t n_top;
 } facet_token;
 typedef bool (*facet_token_fn)(void *ctx, const facet_token *token);
 
@@ -435,8 +442,9 @@ typedef struct facet_generation {
     int32_t max_tokens;      /* -1: until the context is full */
     const char *const *stop; /* strings, none empty */
     size_t n_stop;
-    bool ignore_end; /* false; true: go on after end-of-generation tokens (they are then never chosen) */
-    bool logprobs;   /* false */
+    bool ignore_end;      /* false; true: go on after end-of-generation tokens (they are then never chosen) */
+    bool logprobs;        /* false */
+    int32_t top_logprobs; /* 0; 0 to 20: how many of the likeliest tokens come with each token; needs logprobs */
 } facet_generation;
 FACET_API void facet_generation_defaults(facet_generation *generation);
 

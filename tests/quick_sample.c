@@ -477,6 +477,22 @@ static void logprob_is_the_log_softmax(void **state) {
     assert_true(fabs((double)sampler_logprob((float[]){-3e38f, 3e38f}, 2, 1)) == 0);
 }
 
+static void top_logprobs_are_the_likeliest(void **state) {
+    (void)state;
+    const float logits[] = {1, NAN, 3, 3, -INFINITY, 2, 7, 1};
+    const int32_t expected[] = {6, 2, 3, 5, 0, 7, 1, 4}; /* ties, and what has no logit, by the lower id */
+    facet_token_logprob top[20];
+    assert_int_equal(sampler_top_logprobs(logits, 8, top, 0), 0);
+    for (size_t k = 1; k <= 20; k++) {
+        assert_int_equal(sampler_top_logprobs(logits, 8, top, k), k < 8 ? k : 8);
+        for (size_t i = 0; i < k && i < 8; i++) {
+            float alone = sampler_logprob(logits, 8, top[i].id);
+            assert_int_equal(top[i].id, expected[i]);
+            assert_memory_equal(&top[i].logprob, &alone, sizeof alone);
+        }
+    }
+}
+
 static void weights_are_exponentials(void **state) {
     (void)state;
     double worst = 0;
@@ -583,6 +599,7 @@ int main(void) {
         cmocka_unit_test(a_whole_vocabulary),
         cmocka_unit_test(weights_are_exponentials),
         cmocka_unit_test(logprob_is_the_log_softmax),
+        cmocka_unit_test(top_logprobs_are_the_likeliest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,8 @@ void facet_generation_defaults(facet_generation *g) {
     facet_sampling_defaults(&g->sampling);
 }
 
+enum { TOP_LOGPROBS = 20 };
+
 /* One call of facet_session_generate. */
 typedef struct run {
     facet_session *s;
@@ -25,6 +27,8 @@ typedef struct run {
     facet_stop_reason reason;
     bool stopped;
     size_t n_generated;
+    facet_token_logprob top[TOP_LOGPROBS]; /* of the token that is being reported */
+    size_t n_top;
 } run;
 
 static void stop_run(run *r, facet_stop_reason reason) {
@@ -36,6 +40,10 @@ static void stop_run(run *r, facet_stop_reason reason) {
 static void report(run *r, int32_t id, bool control, const char *text, size_t n_bytes, float logprob) {
     if (!r->on_token) return;
     facet_token token = {.id = id, .control = control, .text = text, .n_bytes = n_bytes, .logprob = logprob};
+    if (id >= 0) {
+        token.top = r->top;
+        token.n_top = r->n_top;
+    }
     if (!r->on_token(r->ctx, &token)) stop_run(r, FACET_STOP_CALLBACK);
 }
 
@@ -87,7 +95,9 @@ static facet_status next_token(run *r) {
     facet_session *s = r->s;
     const vocab *v = s->engine->model->vocab;
     int32_t id = sampler_choose(s->sampler, s->logits, s->tokens, s->n_tokens, s->n_tokens);
-    float logprob = r->g->logprobs ? sampler_logprob(s->logits, s->engine->model->hparams.n_vocab, id) : NAN;
+    size_t n_vocab = s->engine->model->hparams.n_vocab;
+    float logprob = r->g->logprobs ? sampler_logprob(s->logits, n_vocab, id) : NAN;
+    if (r->g->logprobs) r->n_top = sampler_top_logprobs(s->logits, n_vocab, r->top, (size_t)r->g->top_logprobs);
     s->tokens[s->n_tokens++] = id;
     s->has_logits = false;
     r->n_generated++;
@@ -130,6 +140,10 @@ static facet_status check_generation(const facet_session *s, const facet_generat
     if (g->max_tokens < -1) {
         return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.max_tokens is %d, expected -1 or more",
                          (int)g->max_tokens);
+    }
+    if (g->top_logprobs < 0 || g->top_logprobs > TOP_LOGPROBS) {
+        return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.top_logprobs is %d, expected 0 to %d",
+                         (int)g->top_logprobs, TOP_LOGPROBS);
     }
     return FACET_OK;
 }

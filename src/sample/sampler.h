@@ -29,5 +29,8 @@ int32_t sampler_choose(sampler *s, const float *logits, const int32_t *tokens, s
 /* The natural logarithm of the softmax of logits at id (0 <= id < n): of the logits as they are, without the chain.
  */
 float sampler_logprob(const float *logits, size_t n, int32_t id);
+/* The k likeliest ids, best first, ties to the lower id, with what sampler_logprob says of them. Returns how many
+ * there are: k, or n where that is less. NaN logits count as -infinity. */
+size_t sampler_top_logprobs(const float *logits, size_t n, facet_token_logprob *out, size_t k);
 
 #endif
