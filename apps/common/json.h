@@ -1,8 +1,8 @@
 /* JSON text to facet_value, by jansson, with the spelling of every number kept: 1.0, 1e5 and integers of any size
  * stay as they were written. \u0000 is allowed; invalid UTF-8, lone surrogates and nesting beyond 2048 are refused.
  */
-#ifndef FACET_CLI_JSON_H
-#define FACET_CLI_JSON_H
+#ifndef FACET_COMMON_JSON_H
+#define FACET_COMMON_JSON_H
 
 #include <facet.h>
 

@@ -1,6 +1,6 @@
 /* Text in memory: a growing string, whole files, UTF-8 checks, lists of ids. */
-#ifndef FACET_CLI_TEXT_H
-#define FACET_CLI_TEXT_H
+#ifndef FACET_COMMON_TEXT_H
+#define FACET_COMMON_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Small helpers over facet_value: copies, messages, numbers. NULL and false mean: no memory. */
-#ifndef FACET_CLI_VALUE_H
-#define FACET_CLI_VALUE_H
+#ifndef FACET_COMMON_VALUE_H
+#define FACET_COMMON_VALUE_H
 
 #include <facet.h>
 
