@@ -7,7 +7,7 @@ target_link_libraries(vocab_gguf PRIVATE test_support)
 set(FACET_VOCAB_GGUF ${CMAKE_BINARY_DIR}/vocab.gguf)
 set(vocab_json ${CMAKE_CURRENT_SOURCE_DIR}/data/tokenizer/gemma4-vocab.json.xz)
 add_custom_command(OUTPUT ${FACET_VOCAB_GGUF}
-  COMMAND xz -dc ${vocab_json} | $<TARGET_FILE:vocab_gguf> ${FACET_VOCAB_GGUF}
+  COMMAND xz -dc ${vocab_json} | ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:vocab_gguf> ${FACET_VOCAB_GGUF}
   DEPENDS vocab_gguf ${vocab_json} VERBATIM COMMENT "Making vocab.gguf")
 add_custom_target(test_vocab ALL DEPENDS ${FACET_VOCAB_GGUF})
 
