@@ -31,6 +31,15 @@ QUANT_READS(q3_k);
 QUANT_READS(q4_k);
 QUANT_READS(q5_k);
 QUANT_READS(q6_k);
+/* quantise.c */
+QUANT_WRITES(q2_k);
+QUANT_WRITES(q3_k);
+QUANT_WRITES(q4_k);
+QUANT_WRITES(q5_k);
+QUANT_WRITES(q6_k);
+QUANT_WRITES(iq4_nl);
+QUANT_WRITES(iq4_xs);
+QUANT_WRITES(mxfp4);
 /* iq.c */
 QUANT_READS(iq1_s);
 QUANT_READS(iq1_m);
