@@ -152,6 +152,26 @@ static bool check_steps(const cpu_table *reference, const cpu_table *candidate) 
     return cpu_same_floats(want.x[0], got.x[0], sizeof want / sizeof(float));
 }
 
+static bool check_lora_add(const cpu_table *reference, const cpu_table *candidate) {
+    static const quant_type types[] = {QUANT_F32, QUANT_F16, QUANT_BF16};
+    enum { RANK = 21, N_OUT = 37 };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        uint8_t data[RANK * N_OUT * 4];
+        uint32_t state = 9 + (uint32_t)i;
+        const quant_format *f = quant_format_of(types[i]);
+        matrix b = {.data = data, .format = f, .n_rows = N_OUT, .n_cols = RANK, .row_bytes = RANK * f->block_bytes};
+        float t[2 * RANK], want[2 * N_OUT], got[2 * N_OUT];
+        for (size_t k = 0; k < RANK * N_OUT; k++) fill_block(f, data + k * f->block_bytes, &state);
+        fill_floats(t, 2 * RANK, state);
+        fill_floats(want, 2 * N_OUT, state + 1);
+        memcpy(got, want, sizeof got);
+        reference->lora_add(&b, 1, N_OUT - 1, t, 2, 0.3f, want, N_OUT);
+        candidate->lora_add(&b, 1, N_OUT - 1, t, 2, 0.3f, got, N_OUT);
+        if (!cpu_same_floats(want, got, 2 * N_OUT)) return false;
+    }
+    return true;
+}
+
 enum { CHECK_DIM = 64, CHECK_QUERIES = 7 };
 
 static void run_attend(const cpu_table *cpu, facet_kv_type type, float *results) {
@@ -206,6 +226,7 @@ bool cpu_check(const cpu_table *reference, const cpu_table *candidate, size_t me
     size_t kind = index_in(member, offsetof(cpu_table, quantise), CPU_N_INPUTS);
     if (kind < CPU_N_INPUTS) return check_quantise(reference, candidate, (cpu_input)kind);
     if (member == offsetof(cpu_table, gemm_float)) return check_gemm_float(reference, candidate);
+    if (member == offsetof(cpu_table, lora_add)) return check_lora_add(reference, candidate);
     if (member == offsetof(cpu_table, attend) || member == offsetof(cpu_table, kv_store))
         return check_attend(reference, candidate);
     return check_steps(reference, candidate);

@@ -64,6 +64,8 @@ size_t cpu_input_grain(const cpu_table *cpu, cpu_input kind, size_t n_tokens);
  * is the whole buffer of cpu_input_bytes, aligned to 64. */
 void cpu_input_prepare(const cpu_table *cpu, cpu_input kind, const float *x, size_t ldx, const uint32_t *index,
                        size_t n_cols, size_t n_tokens, size_t t0, size_t t1, void *input);
+/* Whether rows of n_cols floats, one behind the other, are an input of that kind as they lie. */
+bool cpu_input_in_place(const cpu_table *cpu, cpu_input kind, size_t n_cols);
 /* Rows are computed in groups of this many: split the work at its multiples for speed (any split is correct). */
 size_t cpu_matmul_grain(const cpu_table *cpu, quant_type type, size_t n_tokens);
 /* out[t * ldo + r] for rows r in [r0, r1) and all n_tokens of the input. `scratch`: cpu_scratch_bytes, aligned to 64,
@@ -82,6 +84,11 @@ void cpu_rms_norm_add(const cpu_table *cpu, const float *x, const float *w, floa
 void cpu_scale(const cpu_table *cpu, float *x, float s, size_t n);                      /* x *= s */
 void cpu_add(const cpu_table *cpu, float *x, const float *y, size_t n);                 /* x += y */
 void cpu_add_scaled(const cpu_table *cpu, float *x, const float *y, float s, size_t n); /* x = fmaf(s, y, x) */
+/* y_i[r] = fmaf(s, row (row + r) of b . t_i, y_i[r]) for r < n_rows and all tokens i: the dot product with one
+ * accumulator, elements in order (contract, rule 5). t: [n_tokens][b->n_cols], y: [n_tokens] rows ldy apart. b is
+ * F32, F16 or BF16. */
+void cpu_lora_add(const cpu_table *cpu, const matrix *b, size_t row, size_t n_rows, const float *t, size_t n_tokens,
+                  float s, float *y, size_t ldy);
 /* out = gelu(gate) * up, gelu by the tanh formula */
 void cpu_gelu_mul(const cpu_table *cpu, const float *gate, const float *up, size_t n, float *out);
 void cpu_soft_cap(const cpu_table *cpu, float *x, float cap, size_t n); /* x = cap * tanh(x / cap) */

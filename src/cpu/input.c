@@ -38,6 +38,11 @@ size_t cpu_input_bytes(const cpu_table *cpu, cpu_input kind, size_t n_cols, size
     return (n + 63) / 64 * 64;
 }
 
+bool cpu_input_in_place(const cpu_table *cpu, cpu_input kind, size_t n_cols) {
+    (void)cpu;
+    return kind == CPU_INPUT_F32 && n_cols % CPU_LANES == 0;
+}
+
 size_t cpu_input_grain(const cpu_table *cpu, cpu_input kind, size_t n_tokens) {
     return cpu_is_packed(cpu, kind, n_tokens) ? CPU_TILE : 1;
 }

@@ -14,6 +14,10 @@ void cpu_add(const cpu_table *cpu, float *x, const float *y, size_t n) { cpu->ad
 void cpu_add_scaled(const cpu_table *cpu, float *x, const float *y, float s, size_t n) {
     cpu->add_scaled(x, y, s, n);
 }
+void cpu_lora_add(const cpu_table *cpu, const matrix *b, size_t row, size_t n_rows, const float *t, size_t n_tokens,
+                  float s, float *y, size_t ldy) {
+    cpu->lora_add(b, row, n_rows, t, n_tokens, s, y, ldy);
+}
 void cpu_gelu_mul(const cpu_table *cpu, const float *gate, const float *up, size_t n, float *out) {
     cpu->gelu_mul(gate, up, n, out);
 }

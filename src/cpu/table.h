@@ -59,6 +59,8 @@ struct cpu_table {
     void (*scale)(float *x, float s, size_t n);
     void (*add)(float *x, const float *y, size_t n);
     void (*add_scaled)(float *x, const float *y, float s, size_t n);
+    void (*lora_add)(const matrix *b, size_t row, size_t n_rows, const float *t, size_t n_tokens, float s, float *y,
+                     size_t ldy);
     void (*gelu_mul)(const float *gate, const float *up, size_t n, float *out);
     void (*soft_cap)(float *x, float cap, size_t n);
     void (*softmax)(float *x, size_t n);

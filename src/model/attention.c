@@ -64,6 +64,7 @@ void attention_project(const pool_worker *t, forward *f, uint32_t layer) {
     if (l->owns_kv && w->attn_v.m.format) products[n++] = (pass_product){.w = &w->attn_v, .out = f->v, .ldo = n_kv};
     for (size_t i = 0; i < n; i++) {
         products[i].in = &f->in;
+        products[i].x = f->normed;
         products[i].n_tokens = f->n_rows;
     }
     pass_products(t, f, products, n);
@@ -300,6 +301,6 @@ void attention_attend(const pool_worker *t, forward *f, uint32_t layer) {
 void attention_output(const pool_worker *t, forward *f, uint32_t layer) {
     const weight *w = &f->w->layers[layer].attn_output;
     pass_prepare(t, f, &f->in, pass_kinds(f, &w, 1), f->q, w->m.n_cols);
-    pass_product out = {.w = w, .in = &f->in, .n_tokens = f->n_rows, .out = f->y, .ldo = f->h->n_embd};
+    pass_product out = {.w = w, .in = &f->in, .x = f->q, .n_tokens = f->n_rows, .out = f->y, .ldo = f->h->n_embd};
     pass_products(t, f, &out, 1);
 }

@@ -105,8 +105,12 @@ static void make_plan(forward *f, const layer_weights *w) {
 static void route(const pool_worker *t, forward *f, const layer_weights *w) {
     size_t begin, end;
     route_inputs(t, f, w);
-    pass_product z = {
-        .w = &w->ffn_gate_inp, .in = &f->in, .n_tokens = f->n_rows, .out = f->router, .ldo = f->h->n_expert};
+    pass_product z = {.w = &w->ffn_gate_inp,
+                      .in = &f->in,
+                      .x = f->normed,
+                      .n_tokens = f->n_rows,
+                      .out = f->router,
+                      .ldo = f->h->n_expert};
     pass_products(t, f, &z, 1);
     while (pool_next(t, f->n_rows, 1, &begin, &end)) choose_experts(f, w, begin);
     pool_sync(t);
@@ -129,18 +133,55 @@ static pass_input input_of(const forward *f, size_t active) {
     return in;
 }
 
+/* The products of an expert. `out` of the second factor is its thread's. */
+static pass_product up_of(const forward *f, const layer_weights *w, size_t active, const pass_input *in) {
+    uint32_t e = f->plan.active[active];
+    bool merged = w->ffn_gate_up_exps.m.format != NULL; /* then up shares gate's adapters */
+    return (pass_product){.w = merged ? &w->ffn_gate_up_exps : &w->ffn_up_exps,
+                          .expert = e,
+                          .in = in,
+                          .n_tokens = slot_count(&f->plan, active),
+                          .x = f->e,
+                          .x_by_row = true,
+                          .rows = f->plan.tokens + f->plan.first[e],
+                          .low = adapt_place(f, merged ? 0 : 1, f->plan.first[e])};
+}
+
+static pass_product gate_of(const forward *f, const layer_weights *w, size_t active, const pass_input *in) {
+    pass_product p = up_of(f, w, active, in);
+    if (!w->ffn_gate_up_exps.m.format) p.w = &w->ffn_gate_exps;
+    p.low = adapt_place(f, 0, f->plan.first[p.expert]);
+    p.out = f->slot_mid + (size_t)f->plan.first[p.expert] * f->h->n_ff_expert;
+    p.ldo = f->h->n_ff_expert;
+    return p;
+}
+
+static pass_product down_of(const forward *f, const layer_weights *w, size_t active, const pass_input *in) {
+    pass_product p = up_of(f, w, active, in);
+    size_t slot = f->plan.first[p.expert];
+    p.w = &w->ffn_down_exps;
+    p.x = f->slot_mid + slot * f->h->n_ff_expert;
+    p.x_by_row = false;
+    p.low = adapt_place(f, 0, slot);
+    p.out = f->slot_out + slot * f->h->n_embd;
+    p.ldo = f->h->n_embd;
+    return p;
+}
+
 static void prepare_inputs(const pool_worker *t, forward *f, const layer_weights *w) {
     const expert_plan *p = &f->plan;
     size_t a, end, n = f->h->n_embd;
     unsigned kinds = pass_kinds(f, (const weight *[]){&w->ffn_gate_up_exps, &w->ffn_gate_exps, &w->ffn_up_exps}, 3);
     while (pool_next(t, p->n_active, 1, &a, &end)) {
         pass_input in = input_of(f, a);
-        const uint32_t *rows = p->tokens + p->first[p->active[a]];
-        size_t count = slot_count(p, a);
+        pass_product gate = gate_of(f, w, a, &in), up = up_of(f, w, a, &in);
         for (int kind = 0; kind < CPU_N_INPUTS; kind++) {
             if (!(kinds >> kind & 1)) continue;
-            cpu_input_prepare(f->cpu, (cpu_input)kind, f->e, n, rows, n, count, 0, count, in.kinds[kind]);
+            cpu_input_prepare(f->cpu, (cpu_input)kind, f->e, n, gate.rows, n, gate.n_tokens, 0, gate.n_tokens,
+                              in.kinds[kind]);
         }
+        adapt_one(t, f, &gate);
+        if (up.w != gate.w) adapt_one(t, f, &up);
     }
     pool_sync(t);
 }
@@ -163,57 +204,36 @@ static void for_chunks(const pool_worker *t, forward *f, const layer_weights *w,
 
 static void gate_up_chunk(const pool_worker *t, forward *f, const layer_weights *w, size_t active, size_t r0,
                           size_t r1) {
-    const expert_plan *p = &f->plan;
-    uint32_t e = p->active[active];
-    size_t n = slot_count(p, active), ffe = f->h->n_ff_expert;
-    bool merged = w->ffn_gate_up_exps.m.format != NULL;
     pass_input in = input_of(f, active);
-    float *gate_out = f->slot_mid + p->first[e] * ffe, *up_out = f->thread[t->index].up;
-    pass_product gate = {.w = merged ? &w->ffn_gate_up_exps : &w->ffn_gate_exps,
-                         .expert = e,
-                         .in = &in,
-                         .n_tokens = n,
-                         .out = gate_out,
-                         .ldo = ffe};
-    pass_product up = {.w = merged ? &w->ffn_gate_up_exps : &w->ffn_up_exps,
-                       .expert = e,
-                       .in = &in,
-                       .n_tokens = n,
-                       .out = up_out,
-                       .ldo = r1 - r0};
-    size_t second = merged ? ffe : 0; /* up is the second half of a merged matrix */
+    pass_product gate = gate_of(f, w, active, &in), up = up_of(f, w, active, &in);
+    size_t second = up.w == gate.w ? f->h->n_ff_expert : 0; /* up is the second half of a merged matrix */
+    up.out = f->thread[t->index].up;
+    up.ldo = r1 - r0;
     pass_product_rows(f, t, &gate, r0, r1);
     pass_product_part(f, t, &up, second + r0, second + r1);
-    for (size_t i = 0; i < n; i++) {
-        float *g = gate_out + i * ffe + r0;
-        cpu_gelu_mul(f->cpu, g, up_out + i * (r1 - r0), r1 - r0, g);
+    for (size_t i = 0; i < gate.n_tokens; i++) {
+        float *g = gate.out + i * gate.ldo + r0;
+        cpu_gelu_mul(f->cpu, g, up.out + i * up.ldo, r1 - r0, g);
     }
 }
 
 static void prepare_mid(const pool_worker *t, forward *f, const layer_weights *w) {
-    const expert_plan *p = &f->plan;
     cpu_input kind = cpu_input_for(f->cpu, w->ffn_down_exps.m.format->type);
     size_t a, end, ffe = f->h->n_ff_expert;
-    while (pool_next(t, p->n_active, 1, &a, &end)) {
-        size_t count = slot_count(p, a);
-        const float *mid = f->slot_mid + p->first[p->active[a]] * ffe;
-        cpu_input_prepare(f->cpu, kind, mid, ffe, NULL, ffe, count, 0, count, f->expert_mid + p->mid_at[a]);
+    while (pool_next(t, f->plan.n_active, 1, &a, &end)) {
+        pass_product down = down_of(f, w, a, NULL);
+        cpu_input_prepare(f->cpu, kind, down.x, ffe, NULL, ffe, down.n_tokens, 0, down.n_tokens,
+                          f->expert_mid + f->plan.mid_at[a]);
+        adapt_one(t, f, &down);
     }
     pool_sync(t);
 }
 
 static void down_chunk(const pool_worker *t, forward *f, const layer_weights *w, size_t active, size_t r0,
                        size_t r1) {
-    const expert_plan *p = &f->plan;
-    uint32_t e = p->active[active];
     pass_input in = {{NULL}};
-    in.kinds[cpu_input_for(f->cpu, w->ffn_down_exps.m.format->type)] = f->expert_mid + p->mid_at[active];
-    pass_product down = {.w = &w->ffn_down_exps,
-                         .expert = e,
-                         .in = &in,
-                         .n_tokens = slot_count(p, active),
-                         .out = f->slot_out + (size_t)p->first[e] * f->h->n_embd,
-                         .ldo = f->h->n_embd};
+    pass_product down = down_of(f, w, active, &in);
+    in.kinds[cpu_input_for(f->cpu, w->ffn_down_exps.m.format->type)] = f->expert_mid + f->plan.mid_at[active];
     pass_product_rows(f, t, &down, r0, r1);
 }
 

@@ -14,11 +14,15 @@ static size_t chunk_rows(const forward *f, const layer_weights *w) {
 static void gate_up(const pool_worker *t, forward *f, const layer_weights *w) {
     size_t n_ff = w->ffn_gate.m.n_rows, n = f->n_rows, r0, r1;
     float *up = f->thread[t->index].up;
+    pass_product both[2] = {
+        {.w = &w->ffn_gate, .in = &f->in, .x = f->normed, .n_tokens = n, .out = f->ff, .ldo = n_ff},
+        {.w = &w->ffn_up, .in = &f->in, .x = f->normed, .n_tokens = n, .out = up},
+    };
+    adapt_products(t, f, both, 2);
     while (pool_next(t, n_ff, chunk_rows(f, w), &r0, &r1)) {
-        pass_product gate = {.w = &w->ffn_gate, .in = &f->in, .n_tokens = n, .out = f->ff, .ldo = n_ff};
-        pass_product second = {.w = &w->ffn_up, .in = &f->in, .n_tokens = n, .out = up, .ldo = r1 - r0};
-        pass_product_rows(f, t, &gate, r0, r1);
-        pass_product_part(f, t, &second, r0, r1);
+        both[1].ldo = r1 - r0;
+        pass_product_rows(f, t, &both[0], r0, r1);
+        pass_product_part(f, t, &both[1], r0, r1);
         for (size_t i = 0; i < n; i++) {
             float *g = f->ff + i * n_ff + r0;
             cpu_gelu_mul(f->cpu, g, up + i * (r1 - r0), r1 - r0, g);
@@ -31,6 +35,7 @@ void ffn_dense(const pool_worker *t, forward *f, uint32_t layer) {
     const layer_weights *w = &f->w->layers[layer];
     gate_up(t, f, w);
     pass_prepare(t, f, &f->in, pass_kinds(f, (const weight *[]){&w->ffn_down}, 1), f->ff, w->ffn_down.m.n_cols);
-    pass_product down = {.w = &w->ffn_down, .in = &f->in, .n_tokens = f->n_rows, .out = f->y, .ldo = f->h->n_embd};
+    pass_product down = {
+        .w = &w->ffn_down, .in = &f->in, .x = f->ff, .n_tokens = f->n_rows, .out = f->y, .ldo = f->h->n_embd};
     pass_products(t, f, &down, 1);
 }

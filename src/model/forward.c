@@ -18,11 +18,14 @@ void forward_observe(forward *f, forward_observer fn, void *ctx) {
 
 static void collect_rows(forward *f, const forward_segment *segments, size_t n_segments) {
     f->n_rows = f->n_wanted = 0;
+    f->adapted = false;
     f->n_segments = n_segments;
     f->kv_type = kv_sequence_type(segments[0].kv);
     for (size_t s = 0; s < n_segments; s++) {
         const forward_segment *in = &segments[s];
-        f->segments[s] = (pass_segment){.kv = in->kv, .first_row = f->n_rows, .n_rows = in->n};
+        f->segments[s] =
+            (pass_segment){.kv = in->kv, .adapters = in->adapters, .first_row = f->n_rows, .n_rows = in->n};
+        f->adapted |= in->adapters && in->adapters->n;
         for (size_t i = 0; i < in->n; i++) {
             f->rows[f->n_rows++] = (pass_row){.token = in->tokens[i],
                                               .position = (int32_t)(in->position + i),
@@ -93,6 +96,7 @@ static void embed_row(forward *f, uint32_t layer, size_t i) {
     const weight *w = &f->w->token_embd;
     cpu_row(&w->m, (size_t)f->rows[i].token, f->x + i * n);
     if (w->scale) cpu_scale(f->cpu, f->x + i * n, w->scale[0], n);
+    if (f->adapted) adapt_embedding(f, i, f->x + i * n);
     cpu_scale(f->cpu, f->x + i * n, sqrtf((float)n), n);
 }
 
@@ -202,7 +206,11 @@ static void head_main(const pool_worker *t, void *ctx) {
     unsigned kinds = pass_kinds(f, &w, 1);
     if (t->index == 0) pass_prepare_rows(f, &f->in, kinds, job->hidden, f->h->n_embd, n, 0, n);
     pool_sync(t);
-    pass_product p = {.w = w, .in = &f->in, .n_tokens = n, .out = job->logits, .ldo = n_vocab};
+    uint32_t rows[FORWARD_HEAD_ROWS];
+    for (size_t i = 0; i < n; i++) rows[i] = (uint32_t)((size_t)(job->hidden - f->hidden) / f->h->n_embd + i);
+    pass_product p = {
+        .w = w, .in = &f->in, .x = job->hidden, .rows = rows, .n_tokens = n, .out = job->logits, .ldo = n_vocab};
+    adapt_products(t, f, &p, 1);
     size_t chunk = n_vocab / ((size_t)f->n_threads * 32) / 64 * 64;
     while (pool_next(t, n_vocab, chunk ? chunk : 64, &r0, &r1)) {
         pass_product_rows(f, t, &p, r0, r1);

@@ -5,6 +5,7 @@
 #define FACET_MODEL_FORWARD_H
 
 #include "kv/kv.h"
+#include "lora/lora.h"
 #include "model/weights.h"
 #include "par/pool.h"
 
@@ -15,8 +16,9 @@ typedef struct forward_segment {
     const kv_sequence *kv;
     const int32_t *tokens; /* each in [0, n_vocab) */
     size_t n;
-    size_t position;    /* of the first token */
-    size_t wanted_from; /* the hidden states of tokens [wanted_from, n) are wanted; n: none */
+    size_t position;          /* of the first token */
+    size_t wanted_from;       /* the hidden states of tokens [wanted_from, n) are wanted; n: none */
+    const lora_set *adapters; /* NULL: none; their rank was reserved (forward_reserve) */
 } forward_segment;
 
 /* Rows of logits that forward_head computes at once at most. */
@@ -29,11 +31,15 @@ facet_status forward_new(forward **out, const hparams *h, const weights *w, cons
                          size_t ubatch, facet_error *err);
 void forward_free(forward *f);
 
+/* Makes room for sets of adapters of that rank (lora_set.rank). Not while a step runs. */
+facet_status forward_reserve(forward *f, size_t rank, facet_error *err);
+
 /* Computes all segments together; their tokens are at most `ubatch`. *hidden gets the final hidden states (after
  * output_norm) of the wanted tokens, [*n_hidden][n_embd], in order; they live until the next step. */
 void forward_step(forward *f, const forward_segment *segments, size_t n_segments, const float **hidden,
                   size_t *n_hidden);
-/* logits[n_rows][n_vocab] of at most FORWARD_HEAD_ROWS hidden rows. */
+/* logits[n_rows][n_vocab] of at most FORWARD_HEAD_ROWS of the hidden rows that the last step gave: `hidden` points to
+ * the first of them, their adapters are those of the step. */
 void forward_head(forward *f, const float *hidden, size_t n_rows, float *logits);
 
 /* For tests: called on one thread after each layer with the residual stream of the rows still in the pass. */

@@ -43,25 +43,28 @@ static matrix expert_matrix(const pass_product *p) {
     return m;
 }
 
-static void product_rows(const forward *f, const pool_worker *t, const pass_product *p, const matrix *m, size_t r0,
-                         size_t r1) {
+/* Rows [r0, r1) of m, which begins at row `first` of the product's matrix. */
+static void product_rows(const forward *f, const pool_worker *t, const pass_product *p, const matrix *m, size_t first,
+                         size_t r0, size_t r1) {
     const void *input = p->in->kinds[cpu_input_for(f->cpu, m->format->type)];
     cpu_matmul(f->cpu, m, r0, r1, input, p->n_tokens, p->out, p->ldo, f->thread[t->index].scratch);
-    if (!p->w->scale) return;
-    float scale = p->w->scale[p->w->n_experts ? p->expert : 0];
-    for (size_t i = 0; i < p->n_tokens; i++) cpu_scale(f->cpu, p->out + i * p->ldo + r0, scale, r1 - r0);
+    if (p->w->scale) {
+        float scale = p->w->scale[p->w->n_experts ? p->expert : 0];
+        for (size_t i = 0; i < p->n_tokens; i++) cpu_scale(f->cpu, p->out + i * p->ldo + r0, scale, r1 - r0);
+    }
+    adapt_rows(f, p, first + r0, first + r1, p->out + r0);
 }
 
 void pass_product_rows(const forward *f, const pool_worker *t, const pass_product *p, size_t r0, size_t r1) {
     matrix m = expert_matrix(p);
-    product_rows(f, t, p, &m, r0, r1);
+    product_rows(f, t, p, &m, 0, r0, r1);
 }
 
 void pass_product_part(const forward *f, const pool_worker *t, const pass_product *p, size_t r0, size_t r1) {
     matrix m = expert_matrix(p);
     m.data += r0 * m.row_bytes;
     m.n_rows = r1 - r0;
-    product_rows(f, t, p, &m, 0, r1 - r0);
+    product_rows(f, t, p, &m, r0, 0, r1 - r0);
 }
 
 /* Small enough that no thread waits long for another, large enough to be worth fetching. */
@@ -75,8 +78,9 @@ static size_t chunk_rows(const forward *f, const pass_product *products, size_t 
     return chunk < grain ? grain : chunk / grain * grain;
 }
 
-void pass_products(const pool_worker *t, forward *f, const pass_product *products, size_t n) {
+void pass_products(const pool_worker *t, forward *f, pass_product *products, size_t n) {
     size_t total = 0, begin, end;
+    adapt_products(t, f, products, n);
     for (size_t i = 0; i < n; i++) total += products[i].w->m.n_rows;
     size_t chunk = chunk_rows(f, products, n, total);
     while (pool_next(t, total, chunk, &begin, &end)) {

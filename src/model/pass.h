@@ -6,6 +6,7 @@
 #define FACET_MODEL_PASS_H
 
 #include "base/arena.h"
+#include "lora/lora.h"
 #include "model/forward.h"
 
 /* A token on its way through the layers. */
@@ -19,6 +20,7 @@ typedef struct pass_row {
 /* The rows of one segment, consecutive in the pass. */
 typedef struct pass_segment {
     const kv_sequence *kv;
+    const lora_set *adapters; /* NULL: none */
     size_t first_row, n_rows;
 } pass_segment;
 
@@ -27,7 +29,7 @@ typedef struct pass_input {
     void *kinds[CPU_N_INPUTS];
 } pass_input;
 
-/* One product: out[t][r] = w x_t for all rows r of w (of one expert of w). */
+/* One product: out[t][r] = w x_t for all rows r of w (of one expert of w). What follows `ldo` is for adapters. */
 typedef struct pass_product {
     const weight *w;
     uint32_t expert;
@@ -35,6 +37,11 @@ typedef struct pass_product {
     size_t n_tokens;
     float *out;
     size_t ldo;
+    const float *x;       /* what `in` was prepared from: [n_tokens][n_cols] */
+    const uint32_t *rows; /* the row in the pass of each token; NULL: token i is row i */
+    bool x_by_row;        /* x has a row for each row of the pass, not for each token */
+    size_t first_row;     /* where w begins in the whole matrix */
+    float *low;           /* adapters' A x, see adapt_products; NULL: no adapters */
 } pass_product;
 
 /* A token's place in the work of one expert. */
@@ -78,6 +85,7 @@ struct forward {
     pass_segment *segments; /* [ubatch] */
     size_t n_segments;
     size_t n_wanted;
+    bool adapted; /* some segment has adapters */
     facet_kv_type kv_type;
 
     float *x;                   /* [rows][n_embd] the residual stream */
@@ -110,6 +118,13 @@ struct forward {
     uint8_t *expert_in[CPU_N_INPUTS]; /* NULL for kinds that no expert wants */
     uint8_t *expert_mid;
 
+    /* adapters: A x of the products at hand, reserved when the first adapter comes */
+    float *low;       /* [products][low_slots][low_rank] */
+    size_t low_slots; /* tokens, or tokens times experts used */
+    size_t low_rank;  /* of the largest set of adapters so far */
+    float *low_row;   /* a row on its way to a product, one for each thread */
+    size_t low_bytes;
+
     size_t up_floats;
     pass_thread *thread; /* [n_threads] */
 
@@ -131,11 +146,24 @@ size_t pass_group(const forward *f, unsigned kinds, size_t n_rows);
 void pass_prepare(const pool_worker *t, forward *f, const pass_input *in, unsigned kinds, const float *x,
                   size_t n_cols);
 /* All products of a list, their rows split between the threads. Ends with a sync. */
-void pass_products(const pool_worker *t, forward *f, const pass_product *products, size_t n);
+void pass_products(const pool_worker *t, forward *f, pass_product *products, size_t n);
 /* One range of rows of one product, scale included. One thread's work. */
 void pass_product_rows(const forward *f, const pool_worker *t, const pass_product *p, size_t r0, size_t r1);
 /* The same with the rows at the front of `out`: out[t * ldo + r - r0]. */
 void pass_product_part(const forward *f, const pool_worker *t, const pass_product *p, size_t r0, size_t r1);
+
+/* ---- adapt.c: adapters. All do nothing where no segment of the step has any. */
+/* A x for all products of a list, ADAPT_PRODUCTS at most. All threads; ends with a sync where it did anything. */
+enum { ADAPT_PRODUCTS = 3 };
+void adapt_products(const pool_worker *t, forward *f, pass_product *products, size_t n);
+/* The same by hand: where a product's A x lies, `place` below ADAPT_PRODUCTS (products with the same tokens need
+ * places of their own), `slot` that of its first token; and computing it, one thread's work. */
+float *adapt_place(const forward *f, size_t place, size_t slot);
+void adapt_one(const pool_worker *t, const forward *f, const pass_product *p);
+/* out[t * ldo + r - r0] += s B (A x) for rows [r0, r1). One thread's work. */
+void adapt_rows(const forward *f, const pass_product *p, size_t r0, size_t r1, float *out);
+void adapt_embedding(const forward *f, size_t row, float *x); /* x: the embedding before its factor */
+void adapt_ple_slice(const forward *f, size_t row, uint32_t layer, float *slice);
 
 /* ---- the parts of a layer; all end with a sync */
 void rope_frequencies(const hparams *h, const float *rope_freqs, bool sliding, float *inv_freq);

@@ -174,8 +174,35 @@ facet_status forward_new(forward **out, const hparams *h, const weights *w, cons
     return FACET_OK;
 }
 
+/* ---- adapters */
+
+static void carve_low(const forward *f, arena *a, size_t slots, size_t rank, float **low, float **low_row) {
+    const hparams *h = f->h;
+    size_t n_cols = max_of(max_of(h->n_embd, hparams_max_ff(h)), max_of(hparams_max_q(h), h->n_ff_expert));
+    *low = arena_take(a, ADAPT_PRODUCTS * slots, rank * sizeof(float));
+    *low_row = arena_take(a, (size_t)f->n_threads * cpu_input_bytes(f->cpu, CPU_INPUT_F32, n_cols, 1), 1);
+}
+
+facet_status forward_reserve(forward *f, size_t rank, facet_error *err) {
+    if (rank <= f->low_rank) return FACET_OK;
+    size_t slots = max_of(f->ubatch * max_of(1, f->h->n_expert_used), FORWARD_HEAD_ROWS);
+    float *low, *low_row;
+    arena plan = {0};
+    carve_low(f, &plan, slots, rank, &low, &low_row);
+    if (plan.overflow) return error_set(err, FACET_ERROR_BUDGET, "adapters of rank %zu need too much memory", rank);
+    arena a = {.memory = os_pages_new(plan.n_bytes)};
+    if (!a.memory) return error_memory(err, plan.n_bytes);
+    os_pages_free(f->low, f->low_bytes);
+    carve_low(f, &a, slots, rank, &f->low, &f->low_row);
+    f->low_slots = slots;
+    f->low_rank = rank;
+    f->low_bytes = plan.n_bytes;
+    return FACET_OK;
+}
+
 void forward_free(forward *f) {
     if (!f) return;
+    os_pages_free(f->low, f->low_bytes);
     os_pages_free(f->memory, f->memory_bytes);
     free(f);
 }

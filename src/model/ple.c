@@ -15,7 +15,7 @@ void ple_embed(const pool_worker *t, forward *f) {
 }
 
 /* Columns [column, column + n) of one row, whole blocks around them first. The result lies inside `work`. */
-static const float *row_slice(const matrix *m, size_t row, size_t column, size_t n, float *work) {
+static float *row_slice(const matrix *m, size_t row, size_t column, size_t n, float *work) {
     const quant_format *q = m->format;
     size_t first = column / q->block, end = (column + n + q->block - 1) / q->block;
     q->dequantise(m->data + row * m->row_bytes + first * q->block_bytes, work, end - first);
@@ -28,8 +28,9 @@ static void gate_row(const pool_worker *t, forward *f, uint32_t layer, size_t i)
     size_t n = h->n_ple;
     float *b = f->ple_b + i * n, *gate = f->ple_gate + i * n;
     const matrix *table = &f->w->per_layer_token_embd.m;
-    const float *a = row_slice(table, (size_t)f->rows[i].token, layer * n, n, f->thread[t->index].head);
+    float *a = row_slice(table, (size_t)f->rows[i].token, layer * n, n, f->thread[t->index].head);
     float a_scale = sqrtf((float)n), half = sqrtf(0.5f);
+    if (f->adapted) adapt_ple_slice(f, i, layer, a);
     cpu_scale(f->cpu, b, 1.0f / sqrtf((float)h->n_embd), n);
     cpu_rms_norm(f->cpu, b, f->w->per_layer_proj_norm, h->eps, n, b);
     for (size_t j = 0; j < n; j++) b[j] = (a[j] * a_scale + b[j]) * half;
@@ -52,11 +53,18 @@ void ple_project(const pool_worker *t, forward *f, uint32_t layer) {
     rows.m.data += (size_t)layer * n * rows.m.row_bytes;
     rows.m.n_rows = n;
     pass_product in[] = {
-        {.w = &w->inp_gate, .in = &f->in, .n_tokens = f->n_rows, .out = f->ple_gate, .ldo = n},
-        {.w = &rows, .in = &f->in_x0, .n_tokens = f->n_rows, .out = f->ple_b, .ldo = n},
+        {.w = &w->inp_gate, .in = &f->in, .x = f->x, .n_tokens = f->n_rows, .out = f->ple_gate, .ldo = n},
+        {.w = &rows,
+         .in = &f->in_x0,
+         .x = f->x0,
+         .n_tokens = f->n_rows,
+         .out = f->ple_b,
+         .ldo = n,
+         .first_row = layer * n},
     };
     pass_products(t, f, in, 2);
     gate_rows(t, f, layer, pass_kinds(f, (const weight *[]){&w->proj}, 1));
-    pass_product out = {.w = &w->proj, .in = &f->in, .n_tokens = f->n_rows, .out = f->y, .ldo = f->h->n_embd};
+    pass_product out = {
+        .w = &w->proj, .in = &f->in, .x = f->ple_gate, .n_tokens = f->n_rows, .out = f->y, .ldo = f->h->n_embd};
     pass_products(t, f, &out, 1);
 }

@@ -114,21 +114,20 @@ static bool is_wanted(const hparams *h, const layer_hparams *l, need n) {
 
 static bool is_required(need n) { return n == ALWAYS || n == IF_OWNS || n == IF_PLE || n == IF_MOE; }
 
-static facet_status wrong_shape(const binder *b, const gguf_tensor *t, const uint64_t want[3]) {
-    char found[80] = "", expected[80] = "";
-    for (int i = GGUF_MAX_DIMS - 1; i >= 0; i--) {
-        size_t at = strlen(found);
-        if (t->ne[i] > 1 || i == 0 || at) {
-            snprintf(found + at, sizeof found - at, "%s%llu", at ? ", " : "", (unsigned long long)t->ne[i]);
-        }
-    }
+void weights_shape_text(const uint64_t ne[3], char out[72]) {
+    size_t at = 0;
     for (int i = 2; i >= 0; i--) {
-        size_t at = strlen(expected);
-        if (want[i] > 1 || i == 0 || at) {
-            snprintf(expected + at, sizeof expected - at, "%s%llu", at ? ", " : "", (unsigned long long)want[i]);
-        }
+        if (ne[i] == 1 && i > 0 && at == 0) continue;
+        at += (size_t)snprintf(out + at, 72 - at, "%s%llu", at ? ", " : "[", (unsigned long long)ne[i]);
     }
-    return error_at(b->err, FACET_ERROR_FORMAT, t->offset, "tensor '%.*s' has the shape [%s], expected [%s]",
+    snprintf(out + at, 72 - at, "]");
+}
+
+static facet_status wrong_shape(const binder *b, const gguf_tensor *t, const uint64_t want[3]) {
+    char found[72], expected[72];
+    weights_shape_text(t->ne, found);
+    weights_shape_text(want, expected);
+    return error_at(b->err, FACET_ERROR_FORMAT, t->offset, "tensor '%.*s' has the shape %s, expected %s",
                     (int)t->name.n, t->name.data, found, expected);
 }
 
@@ -183,6 +182,7 @@ static facet_status bind_matrix(binder *b, const char *name, const gguf_tensor *
                     .n_cols = (size_t)t->ne[0],
                     .row_bytes = (size_t)quant_row_bytes(t->format, t->ne[0])};
     w->n_experts = n_experts;
+    w->index = b->w->n_matrices++;
     return bind_scale(b, name, n_experts, w);
 }
 
@@ -248,14 +248,22 @@ static bool is_known(const char *name, size_t n) {
     return false;
 }
 
+/* "blk.7.attn_q.weight": the layer, and where the name within it begins; 0: no layer of this model. */
+static size_t layer_of(const hparams *h, const char *name, size_t n, uint32_t *layer) {
+    size_t i = 4;
+    if (n < 4 || memcmp(name, "blk.", 4) != 0) return 0;
+    *layer = 0;
+    for (; i < n && i < 12 && name[i] >= '0' && name[i] <= '9'; i++) *layer = *layer * 10 + (uint32_t)(name[i] - '0');
+    return i > 4 && i < n && name[i] == '.' && *layer < h->n_layer ? i + 1 : 0;
+}
+
 static facet_status refuse_unknown(const binder *b, const gguf_tensor *t) {
     const char *name = t->name.data;
-    size_t n = t->name.n, i = 4;
+    size_t n = t->name.n;
     if (n < 4 || memcmp(name, "blk.", 4) != 0) return FACET_OK;
-    uint32_t layer = 0;
-    for (; i < n && i < 12 && name[i] >= '0' && name[i] <= '9'; i++) layer = layer * 10 + (uint32_t)(name[i] - '0');
-    if (i > 4 && i < n && name[i] == '.' && layer < b->h->n_layer && is_known(name + i + 1, n - i - 1))
-        return FACET_OK;
+    uint32_t layer;
+    size_t stem = layer_of(b->h, name, n, &layer);
+    if (stem && is_known(name + stem, n - stem)) return FACET_OK;
     return error_at(b->err, FACET_ERROR_UNSUPPORTED, t->offset, "tensor '%.*s' is none that a model of %u layers has",
                     (int)n, name, b->h->n_layer);
 }
@@ -285,4 +293,37 @@ void weights_free(weights *w) {
     free(w->owned);
     free(w->layers);
     *w = (weights){0};
+}
+
+/* ---- looking for one */
+
+static bool place_of(const hparams *h, const layer_hparams *l, const binding *e, const void *base,
+                     weight_place *out) {
+    const weight *w = (const void *)((const char *)base + e->offset);
+    bool unused = l && !l->owns_kv && (e->need == IF_OWNS || e->need == MAY_OWN);
+    if (e->kind == VECTOR || (!w->m.format && !unused)) return false;
+    *out = (weight_place){.w = unused ? NULL : w,
+                          .n_rows = axis_size(h, l, e->rows),
+                          .n_cols = axis_size(h, l, e->cols),
+                          .n_experts = e->kind == EXPERTS ? h->n_expert : 0};
+    return true;
+}
+
+bool weights_find(const weights *w, const hparams *h, const char *name, size_t n, weight_place *out) {
+    if (name_is(name, n, "token_embd.weight")) {
+        *out = (weight_place){.w = &w->token_embd, .n_rows = h->n_vocab, .n_cols = h->n_embd};
+        return true;
+    }
+    for (int k = 0; k < N_MODEL_BINDINGS; k++) {
+        if (!name_is(name, n, model_bindings[k].name)) continue;
+        bool tied = model_bindings[k].offset == offsetof(weights, output) && w->output.index == w->token_embd.index;
+        return !tied && place_of(h, NULL, &model_bindings[k], w, out);
+    }
+    uint32_t layer;
+    size_t stem = layer_of(h, name, n, &layer);
+    for (int k = 0; stem && k < N_LAYER_BINDINGS; k++) {
+        if (!name_is(name + stem, n - stem, layer_bindings[k].name)) continue;
+        return place_of(h, &h->layers[layer], &layer_bindings[k], &w->layers[layer], out);
+    }
+    return false;
 }

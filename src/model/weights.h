@@ -13,6 +13,7 @@ typedef struct weight {
     matrix m;
     const float *scale; /* NULL, or a factor of the product: one, or one per expert */
     uint32_t n_experts; /* 0: a plain matrix */
+    uint32_t index;     /* among all matrices of the model, below weights.n_matrices: what adapters are kept by */
 } weight;
 
 /* n = n_embd, h = the layer's head_dim, H and G its query and KV heads, ff its feed-forward width */
@@ -50,12 +51,25 @@ typedef struct weights {
     weight per_layer_model_proj;      /* [n_ple * n_layer, n] */
     const float *per_layer_proj_norm; /* [n_ple] */
     layer_weights *layers;            /* [n_layer] */
-    void **owned;                     /* converted vectors */
+    uint32_t n_matrices;
+    void **owned; /* converted vectors */
     size_t n_owned;
 } weights;
 
 /* Binds everything and sets h->n_vocab. With a file opened as a header only the pointers to data are NULL. */
 facet_status weights_bind(weights *out, hparams *h, const gguf_file *file, facet_error *err);
 void weights_free(weights *w);
+
+/* A matrix by its tensor's name, for those who bring something for it. */
+typedef struct weight_place {
+    const weight *w; /* NULL: the layer has no use for it (keys and values of a layer that shares its KV) */
+    uint64_t n_rows, n_cols;
+    uint32_t n_experts; /* 0: a plain matrix */
+} weight_place;
+/* False: the model has no such matrix. */
+bool weights_find(const weights *w, const hparams *h, const char *name, size_t n_bytes, weight_place *out);
+
+/* "[64, 256]", the contiguous axis last as everywhere in messages; ne has it first. */
+void weights_shape_text(const uint64_t ne[3], char out[72]);
 
 #endif
