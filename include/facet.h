@@ -195,6 +195,38 @@ typedef struct facet_model_info {
 /* Set info->size to sizeof *info before the call. */
 FACET_API facet_status facet_model_get_info(const facet_model *model, facet_model_info *info);
 
+/* ------------------------------------------------------------------------------------------------ adapters */
+
+/* A LoRA adapter: low-rank changes of a model's matrices, y = W x + scale * (alpha / rank) * B (A x), that sessions
+ * put on and take off while the model stays as it is. Immutable; any number of sessions and threads may use one. */
+typedef struct facet_adapter facet_adapter;
+
+/* Opens a GGUF adapter (general.type "adapter", adapter.type "lora") for this model and checks every tensor against
+ * it: a tensor that the model lacks or that has another shape is FACET_ERROR_FORMAT, a kind that facet cannot use (an
+ * aLoRA, another architecture) FACET_ERROR_UNSUPPORTED, a model without weights FACET_ERROR_STATE. F32, F16 and BF16
+ * stay where they are, mapped: the file must not change while the adapter is open. Quantised tensors are turned to
+ * floats. The adapter holds the model: either may be freed first. */
+FACET_API facet_status facet_adapter_open(facet_adapter **out, facet_model *model, const char *path,
+                                          facet_error *error);
+/* The same from a GGUF image in memory, of any alignment. `data` must stay valid and unchanged until `release` is
+ * called (NULL: until the adapter is gone), which happens exactly once, also when opening fails. */
+FACET_API facet_status facet_adapter_open_memory(facet_adapter **out, facet_model *model, const void *data,
+                                                 size_t n_bytes, facet_release_fn release, void *ctx,
+                                                 facet_error *error);
+/* Adapters are reference counted by the sessions that use them; the memory goes with the last. */
+FACET_API void facet_adapter_free(facet_adapter *adapter);
+
+typedef struct facet_adapter_info {
+    size_t size;
+    const char *name; /* general.name, or "" */
+    int32_t rank;     /* the largest of its tensors' */
+    float alpha;
+    size_t n_tensors;
+    uint64_t n_bytes; /* of all tensors in the file */
+} facet_adapter_info;
+/* Set info->size to sizeof *info before the call. */
+FACET_API facet_status facet_adapter_get_info(const facet_adapter *adapter, facet_adapter_info *info);
+
 /* ------------------------------------------------------------------------------------------------ text and tokens */
 
 /* Ids of a text. No BOS is added: facet_chat_render does, other callers put facet_token_bos() first.
@@ -369,6 +401,18 @@ FACET_API facet_status facet_session_sync(facet_session *session, const int32_t 
                                           facet_progress_fn progress, void *ctx, size_t *n_reused,
                                           facet_error *error);
 FACET_API size_t facet_session_length(const facet_session *session); /* tokens on the timeline */
+
+typedef struct facet_adapter_use {
+    facet_adapter *adapter; /* opened for the engine's model */
+    float scale;            /* 1: as trained; finite */
+} facet_adapter_use;
+/* From now on the session computes with these adapters, which add up, and no others; n 0: with none. Nothing is
+ * loaded or computed here, but what was computed with other adapters is not used again: unless the set is the one the
+ * session has (same adapters, scales and order), the timeline is empty afterwards and the next sync computes it anew.
+ * The session holds the adapters until its next set or its end; `uses` is not kept. On failure nothing has changed.
+ * At most 64 adapters. Sessions with different adapters share batches. */
+FACET_API facet_status facet_session_set_adapters(facet_session *session, const facet_adapter_use *uses, size_t n,
+                                                  facet_error *error);
 
 /* The logits after the last token of the timeline: n_vocab floats, valid until the next call on the session.
  * NULL while the timeline is empty. */

@@ -11,6 +11,7 @@
 
 struct facet_model {
     atomic_int references;
+    atomic_uint_fast64_t adapters_opened; /* for their serial numbers */
     source *source;
     gguf_file *file;
     vocab *vocab;

@@ -56,6 +56,7 @@ void facet_session_free(facet_session *s) {
     pthread_mutex_lock(&s->engine->lock); /* pages go back to the shared pools */
     kv_sequence_free(s->kv);
     pthread_mutex_unlock(&s->engine->lock);
+    adapter_set_free(s->adapters);
     sampler_free(s->sampler);
     free(s->logits);
     free(s->tokens);
@@ -80,8 +81,12 @@ static facet_status step(facet_session *s, size_t n, size_t wanted_from, const f
                          facet_error *err) {
     size_t at = kv_sequence_length(s->kv);
     FACET_TRY(kv_sequence_extend(s->kv, n, err));
-    forward_segment segment = {
-        .kv = s->kv, .tokens = s->tokens + at, .n = n, .position = at, .wanted_from = wanted_from};
+    forward_segment segment = {.kv = s->kv,
+                               .tokens = s->tokens + at,
+                               .n = n,
+                               .position = at,
+                               .wanted_from = wanted_from,
+                               .adapters = s->adapters ? &s->adapters->lora : NULL};
     forward_step(s->engine->forward, &segment, 1, hidden, n_hidden);
     return FACET_OK;
 }
@@ -178,6 +183,29 @@ const float *facet_session_logits(facet_session *s) {
     if (s->n_tokens == 0) return NULL;
     if (!s->has_logits && settle(s, session_catch_up(s, NULL, NULL, NULL)) != FACET_OK) return NULL;
     return s->has_logits ? s->logits : NULL;
+}
+
+facet_status facet_session_set_adapters(facet_session *s, const facet_adapter_use *uses, size_t n, facet_error *err) {
+    error_clear(err);
+    adapter_set *set;
+    FACET_TRY(adapter_set_new(&set, s->engine->model, uses, n, err));
+    if (adapter_set_equal(set, s->adapters)) {
+        adapter_set_free(set);
+        return FACET_OK;
+    }
+    pthread_mutex_lock(&s->engine->lock);
+    facet_status status = set ? forward_reserve(s->engine->forward, set->lora.rank, err) : FACET_OK;
+    if (status == FACET_OK) kv_sequence_cut(s->kv, 0);
+    pthread_mutex_unlock(&s->engine->lock);
+    if (status == FACET_OK) {
+        adapter_set *old = s->adapters;
+        s->adapters = set;
+        set = old;
+        s->n_tokens = 0;
+        s->has_logits = false;
+    }
+    adapter_set_free(set);
+    return status;
 }
 
 /* ---- all logits */

@@ -3,6 +3,7 @@
 #ifndef FACET_ENGINE_SESSION_H
 #define FACET_ENGINE_SESSION_H
 
+#include "engine/adapter.h"
 #include "engine/engine.h"
 #include "sample/sampler.h"
 #include "token/decoder.h"
@@ -13,8 +14,9 @@ struct facet_session {
     kv_sequence *kv;
     int32_t *tokens; /* [max_context] the timeline; the first kv_sequence_length of them are in the KV cache */
     size_t n_tokens;
-    float *logits;   /* [n_vocab] */
-    bool has_logits; /* they are those after the last token */
+    float *logits;         /* [n_vocab] */
+    bool has_logits;       /* they are those after the last token */
+    adapter_set *adapters; /* NULL: none; the KV cache was computed with them */
     sampler *sampler;
     atomic_bool cancelled;
     double prompt_seconds; /* of the last sync */
