@@ -29,7 +29,7 @@ static facet_status open_session(facet_session *s, facet_error *err) {
     s->tokens = malloc(s->max_context * sizeof *s->tokens);
     s->logits = malloc(n_vocab * sizeof *s->logits);
     if (!s->tokens || !s->logits) return error_memory(err, n_vocab * sizeof *s->logits);
-    FACET_TRY(kv_sequence_new(&s->kv, s->engine->kv, s->max_context, err));
+    FACET_TRY(kv_sequence_new(&s->kv, s->engine->kv, s->max_context, (kv_key){0}, err));
     return sampler_new(&s->sampler, n_vocab, suppress, n_suppress, err);
 }
 
@@ -96,6 +96,7 @@ static facet_status compute_chunk(facet_session *s, size_t n, bool last, facet_e
     size_t n_hidden;
     pthread_mutex_lock(&s->engine->lock);
     facet_status status = step(s, n, last ? n - 1 : n, &hidden, &n_hidden, err);
+    if (status == FACET_OK) kv_sequence_publish(s->kv, s->tokens);
     if (status == FACET_OK && last) forward_head(s->engine->forward, hidden, 1, s->logits);
     pthread_mutex_unlock(&s->engine->lock);
     if (status == FACET_OK && last) s->has_logits = true;
@@ -140,24 +141,25 @@ static size_t shared_prefix(const facet_session *s, const int32_t *tokens, size_
     return i;
 }
 
-/* Cuts the cache to what it shares with the new timeline, but to `most` tokens at most, and takes the new one.
- * Returns how many tokens stay. */
-static size_t take_timeline(facet_session *s, const int32_t *tokens, size_t n, size_t most) {
-    size_t keep = shared_prefix(s, tokens, n);
+/* Takes over what is known of the new timeline, but `most` tokens at most. *keep gets how many that are. */
+static facet_status take_timeline(facet_session *s, const int32_t *tokens, size_t n, size_t most, size_t *keep,
+                                  facet_error *err) {
     pthread_mutex_lock(&s->engine->lock);
-    keep = kv_sequence_resumable(s->kv, keep < most ? keep : most);
-    kv_sequence_cut(s->kv, keep);
-    kv_sequence_set_checkpoint(s->kv, n);
+    facet_status status = kv_sequence_begin(s->kv, tokens, n, most, err);
+    *keep = kv_sequence_length(s->kv);
     pthread_mutex_unlock(&s->engine->lock);
-    memcpy(s->tokens + keep, tokens + keep, (n - keep) * sizeof *tokens);
+    memcpy(s->tokens, tokens, n * sizeof *tokens);
     s->n_tokens = n;
     s->has_logits = false;
-    return keep;
+    return status;
 }
 
 /* After a failure the timeline ends where the cache does. */
 static facet_status settle(facet_session *s, facet_status status) {
     if (status != FACET_OK) {
+        pthread_mutex_lock(&s->engine->lock);
+        kv_sequence_trim(s->kv);
+        pthread_mutex_unlock(&s->engine->lock);
         s->n_tokens = kv_sequence_length(s->kv);
         s->has_logits = false;
     }
@@ -170,10 +172,11 @@ facet_status facet_session_sync(facet_session *s, const int32_t *tokens, size_t 
     FACET_TRY(check_tokens(s, tokens, n, err));
     double begin = os_now();
     size_t keep = n;
+    facet_status status = FACET_OK;
     bool same = s->has_logits && s->n_tokens == n && shared_prefix(s, tokens, n) == n;
-    if (!same) keep = take_timeline(s, tokens, n, n - 1);
+    if (!same) status = take_timeline(s, tokens, n, n - 1, &keep, err);
     if (n_reused) *n_reused = keep;
-    facet_status status = session_catch_up(s, progress, ctx, err);
+    if (status == FACET_OK) status = session_catch_up(s, progress, ctx, err);
     s->prompt_seconds = os_now() - begin;
     s->prompt_tokens = n - keep;
     return settle(s, status);
@@ -195,7 +198,7 @@ facet_status facet_session_set_adapters(facet_session *s, const facet_adapter_us
     }
     pthread_mutex_lock(&s->engine->lock);
     facet_status status = set ? forward_reserve(s->engine->forward, set->lora.rank, err) : FACET_OK;
-    if (status == FACET_OK) kv_sequence_cut(s->kv, 0);
+    if (status == FACET_OK) kv_sequence_set_key(s->kv, (kv_key){.context = adapter_set_key(set)});
     pthread_mutex_unlock(&s->engine->lock);
     if (status == FACET_OK) {
         adapter_set *old = s->adapters;
@@ -238,6 +241,7 @@ static facet_status score_chunk(facet_session *s, score_job *job, size_t n, size
     size_t n_hidden;
     pthread_mutex_lock(&s->engine->lock);
     facet_status status = step(s, n, wanted_from, &hidden, &n_hidden, err);
+    if (status == FACET_OK) kv_sequence_publish(s->kv, s->tokens);
     if (status == FACET_OK) status = stream_rows(s, job, hidden, n_hidden, err);
     pthread_mutex_unlock(&s->engine->lock);
     return status;
@@ -262,6 +266,8 @@ facet_status facet_session_score(facet_session *s, const int32_t *tokens, size_t
     if (first >= n) {
         return error_set(err, FACET_ERROR_ARGUMENT, "scoring begins at position %zu of %zu tokens", first, n);
     }
-    take_timeline(s, tokens, n, first);
-    return settle(s, score_all(s, &(score_job){.row = first, .on_row = on_row, .ctx = ctx}, err));
+    size_t keep;
+    facet_status status = take_timeline(s, tokens, n, first, &keep, err);
+    if (status == FACET_OK) status = score_all(s, &(score_job){.row = first, .on_row = on_row, .ctx = ctx}, err);
+    return settle(s, status);
 }

@@ -1,51 +1,67 @@
-/* The KV cache: keys and values of past positions, in pages of 64 positions. Owns: the memory, which pages are free,
- * and which page holds which positions of a sequence. Knows nothing of how keys are computed or scored.
+/* The KV cache: keys and values of past positions, in pages of 64 positions. Owns: the memory, which page holds which
+ * positions of a sequence, and what later sequences may share. Knows nothing of how keys are computed or scored.
  *
- * There are two pools, since they age differently: a page of the full pool holds 64 positions of all full-attention
- * layers that own their KV, a page of the sliding pool those of all sliding layers. Full pages live as long as their
- * positions; sliding pages behind the window are given back, except those in front of the sequence's checkpoint.
+ * There are two kinds of pages, since they age differently: a full page holds 64 positions of all full-attention
+ * layers that own their KV, a sliding page those of all sliding layers. A sequence keeps its full pages as long as it
+ * lives and lets go of sliding pages behind the window. What was computed is published in an index of prefixes: other
+ * sequences with the same beginning hold the same pages, and what no sequence holds stays as cache until the memory
+ * is needed. A partly filled page is written by one sequence; others copy it.
  *
- * Inside a page, per layer: [head][64 rows of keys], then [head][64 rows of values]; a row is one position. */
+ * Inside a page, per layer: [head][64 rows of keys], then [head][64 rows of values]; a row is one position.
+ *
+ * One thread at a time changes a cache and its sequences. Pages and lengths of sequences that are not being changed
+ * may be read meanwhile. */
 #ifndef FACET_KV_KV_H
 #define FACET_KV_KV_H
 
 #include "cpu/cpu.h"
+#include "kv/prefix.h"
 #include "model/hparams.h"
 
 typedef struct kv_cache kv_cache;
 typedef struct kv_sequence kv_sequence;
 
-/* Pages of each pool that one sequence of n_context positions needs at most, computed ubatch tokens at a time. */
+/* Pages of each kind that one sequence of n_context positions needs at most, computed ubatch tokens at a time. */
 typedef struct kv_need {
     size_t n_full, n_sliding;
+    size_t n_live; /* of the sliding pages, those that are held at once; the others keep a checkpoint */
     size_t full_page_bytes, sliding_page_bytes;
 } kv_need;
 facet_status kv_plan(const hparams *h, facet_kv_type type, size_t n_context, size_t ubatch, kv_need *out,
                      facet_error *err);
 uint64_t kv_need_bytes(const kv_need *need);
 
-/* Memory for at most `bytes` in all, split between the pools in the proportion of `need`. Pages are touched when they
- * are used, so a large cache costs nothing until then. */
+/* Memory for at most `bytes` in all. Pages are touched when they are used, so a large cache costs nothing until then.
+ */
 facet_status kv_cache_new(kv_cache **out, const hparams *h, facet_kv_type type, const kv_need *need, uint64_t bytes,
                           facet_error *err);
 void kv_cache_free(kv_cache *cache);
 facet_kv_type kv_cache_type(const kv_cache *cache);
 uint64_t kv_cache_bytes(const kv_cache *cache);
+uint64_t kv_cache_used_bytes(const kv_cache *cache);   /* held by sequences */
+uint64_t kv_cache_cached_bytes(const kv_cache *cache); /* kept for later sequences, given up on demand */
 
-facet_status kv_sequence_new(kv_sequence **out, kv_cache *cache, size_t n_context, facet_error *err);
+/* Sequences share what they have in common with those of the same key. */
+facet_status kv_sequence_new(kv_sequence **out, kv_cache *cache, size_t n_context, kv_key key, facet_error *err);
 void kv_sequence_free(kv_sequence *s);
+/* Another key; the sequence is empty afterwards. */
+void kv_sequence_set_key(kv_sequence *s, kv_key key);
+kv_key kv_sequence_key(const kv_sequence *s);
 facet_kv_type kv_sequence_type(const kv_sequence *s);
 size_t kv_sequence_length(const kv_sequence *s); /* positions held */
 
-/* Makes room for n more positions, which the caller then writes. Sliding pages that no position from the present
- * length on can see are given back first. FACET_ERROR_BUDGET when the cache is full: the sequence is as before. */
+/* Starts a timeline of n tokens: takes over the longest known prefix of at most `most` < n tokens, its own included,
+ * and makes sure that the rest will find memory. kv_sequence_length tells what needs not be computed. The window in
+ * front of the last CPU_PAGE positions of the n is worth keeping: later timelines often leave this one there.
+ * FACET_ERROR_BUDGET: no memory for n positions beside what other sequences hold; the sequence is empty then. */
+facet_status kv_sequence_begin(kv_sequence *s, const int32_t *tokens, size_t n, size_t most, facet_error *err);
+/* Room for n more positions, which the caller then computes, and publishes before the next call on the sequence.
+ * Never refused within what kv_sequence_begin took. FACET_ERROR_BUDGET: the sequence is as before. */
 facet_status kv_sequence_extend(kv_sequence *s, size_t n, facet_error *err);
-/* The longest length <= n to which the sequence can be cut and still go on: n itself while the window before it is
- * held, else 0. */
-size_t kv_sequence_resumable(const kv_sequence *s, size_t n);
-void kv_sequence_cut(kv_sequence *s, size_t n); /* n <= length */
-/* Keeps the window before `position` and before the CPU_PAGE positions in front of it until the next checkpoint. */
-void kv_sequence_set_checkpoint(kv_sequence *s, size_t position);
+/* All positions are computed, those of tokens[0 .. length): others may share them from now on. */
+void kv_sequence_publish(kv_sequence *s, const int32_t *tokens);
+/* Lets go of memory that kv_sequence_begin took for positions that are not there. */
+void kv_sequence_trim(kv_sequence *s);
 
 /* The first row of a page's keys or values for one layer and KV head; NULL where the page is not held. `page` counts
  * pages of CPU_PAGE positions from position 0. `layer` is an owning layer. */
