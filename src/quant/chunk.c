@@ -29,14 +29,19 @@ static float weight_factor(const float *weights, int n) {
 
 static void load_block(quant_chunk *c, const float *x, const float *weights, int lane, float per_unit) {
     int n = c->p.n, all = c->groups * n;
-    float factor = weights ? weight_factor(weights, all) : 0.0f;
-    for (int g = 0; g < c->groups; g++, lane++) {
-        for (int i = 0; i < n; i++) {
-            float v = x[g * n + i] * per_unit;
-            c->p.x[i][lane] = fabsf(v) <= 2.0f ? v : 0.0f; /* not finite: 0 */
-            /* a little for each weight, so that what never mattered while measuring is not thrown away */
-            c->p.w[i][lane] = factor > 0.0f ? weights[g * n + i] * factor + 1e-4f : 1.0f;
-        }
+    float factor = weights ? weight_factor(weights, all) : 0.0f, clean[SEARCH_LANES * SEARCH_LONGEST];
+    for (int i = 0; i < all; i++) {
+        float v = x[i] * per_unit;
+        clean[i] = fabsf(v) <= 2.0f ? v : 0.0f; /* not finite: 0 */
+    }
+    for (int i = 0; i < n; i++) {
+        for (int g = 0; g < c->groups; g++) c->p.x[i][lane + g] = clean[g * n + i];
+        for (int g = 0; g < c->groups; g++) c->p.w[i][lane + g] = 1.0f;
+    }
+    if (factor == 0.0f) return;
+    for (int i = 0; i < n; i++) {
+        /* a little for each weight, so that what never mattered while measuring is not thrown away */
+        for (int g = 0; g < c->groups; g++) c->p.w[i][lane + g] = weights[g * n + i] * factor + 1e-4f;
     }
 }
 
@@ -58,4 +63,25 @@ uint16_t quant_chunk_f16(float unit, float *v) {
     uint16_t h = f32_to_f16(real);
     *v = f16_to_f32(h) / unit;
     return h;
+}
+
+void quant_chunk_codes(const quant_chunk *c, const uint8_t (*codes)[SEARCH_LANES], int b, uint8_t out[256]) {
+    for (int g = 0; g < c->groups; g++) {
+        for (int i = 0; i < c->p.n; i++) *out++ = codes[i][b * c->groups + g];
+    }
+}
+
+void quant_pack_four_bits(const uint8_t codes[256], int run, uint8_t out[128]) {
+    for (int at = 0; at < 256; at += run) {
+        for (int i = at; i < at + run / 2; i++) *out++ = (uint8_t)((codes[i] & 15) | (codes[i + run / 2] & 15) << 4);
+    }
+}
+
+void quant_pack_two_bits(const uint8_t codes[256], int shift, uint8_t out[64]) {
+    for (int at = 0; at < 256; at += 128) {
+        for (const uint8_t *q = codes + at; q < codes + at + 32; q++) {
+            *out++ = (uint8_t)((q[0] >> shift & 3) | (q[32] >> shift & 3) << 2 | (q[64] >> shift & 3) << 4 |
+                               (q[96] >> shift & 3) << 6);
+        }
+    }
 }

@@ -17,4 +17,12 @@ void quant_chunk_load(quant_chunk *c, const float *x, const float *weights, int 
 /* The f16 nearest to v * unit, as it is stored, and in *v what that is in the chunk's range. */
 uint16_t quant_chunk_f16(float unit, float *v);
 
+/* The 256 codes of block b in the order of its weights. */
+void quant_chunk_codes(const quant_chunk *c, const uint8_t (*codes)[SEARCH_LANES], int b, uint8_t out[256]);
+
+/* Four bits of each of 256 codes: in runs of `run` weights the first half is low, the second high. */
+void quant_pack_four_bits(const uint8_t codes[256], int run, uint8_t out[128]);
+/* Two bits of each, from bit `shift`: in each half byte i holds weights 32 j + i, lowest first. */
+void quant_pack_two_bits(const uint8_t codes[256], int shift, uint8_t out[64]);
+
 #endif

@@ -3,7 +3,6 @@
  * minimum for itself (search.h); the largest of them set the block's numbers; then for each group all neighbouring
  * multiples are tried; then the block's numbers are fitted to the codes by least squares, and the neighbours tried
  * again. Layouts: blocks.h. */
-#include <math.h>
 #include <string.h>
 
 #include "quant/blocks.h"
@@ -13,72 +12,46 @@
 
 typedef struct offset_rule {
     float top;     /* of the codes */
-    int scale_top; /* of the multiples */
+    float highest; /* of the multiples */
     int n;         /* weights in a group */
+    int rounds;    /* of fitting the block's numbers */
     search_grid grid;
 } offset_rule;
 
 /* What a chunk becomes. */
 typedef struct offset_result {
-    uint8_t codes[SEARCH_LONGEST][SEARCH_LANES];
-    float scale[SEARCH_LANES], minimum[SEARCH_LANES]; /* whole multiples */
-    float error[SEARCH_LANES];
-    uint16_t d[SEARCH_LANES], dmin[SEARCH_LANES];          /* of each block, f16 */
-    float d_value[SEARCH_LANES], dmin_value[SEARCH_LANES]; /* the same in the chunk's range */
+    search_offset at; /* whole multiples of */
+    search_offset d;  /* the block's numbers, in the chunk's range, the same for all its groups */
+    search_row error;
+    uint16_t d_f16[SEARCH_LANES], dmin_f16[SEARCH_LANES]; /* of each block, as stored */
 } offset_result;
 
-static float multiple(float v, float of, int top) {
-    float q = of > 0.0f ? rintf(v / of) : 0.0f;
-    return q > 0.0f ? fminf(q, (float)top) : 0.0f;
-}
-
-/* The best of the nine neighbours of each group's multiples, for the block numbers in r. */
-static void try_neighbours(const search_kernels *k, const quant_chunk *c, const offset_rule *rule, offset_result *r) {
-    search_offset at = {{0}, {0}};
-    float scale[SEARCH_LANES], minimum[SEARCH_LANES];
-    search_row error;
-    memcpy(scale, r->scale, sizeof scale);
-    memcpy(minimum, r->minimum, sizeof minimum);
-    for (int l = 0; l < SEARCH_LANES; l++) r->error[l] = INFINITY;
-    for (int step = 0; step < 9; step++) {
-        float try_scale[SEARCH_LANES] = {0}, try_minimum[SEARCH_LANES] = {0};
-        for (int l = 0; l < c->n_blocks * c->groups; l++) {
-            int b = l / c->groups;
-            try_scale[l] = fminf(fmaxf(scale[l] + (float)(step % 3 - 1), 0), (float)rule->scale_top);
-            try_minimum[l] = fminf(fmaxf(minimum[l] + (float)(step / 3 - 1), 0), (float)rule->scale_top);
-            at.scale[l] = r->d_value[b] * try_scale[l];
-            at.minimum[l] = r->dmin_value[b] * try_minimum[l];
-        }
-        k->error_offset(&c->p, rule->top, &at, error);
-        for (int l = 0; l < SEARCH_LANES; l++) {
-            bool better = error[l] < r->error[l];
-            r->error[l] = better ? error[l] : r->error[l];
-            r->scale[l] = better ? try_scale[l] : r->scale[l];
-            r->minimum[l] = better ? try_minimum[l] : r->minimum[l];
-        }
-    }
-}
-
-static void scales_at(const quant_chunk *c, const offset_result *r, search_offset *at) {
-    memset(at, 0, sizeof *at);
-    for (int l = 0; l < c->n_blocks * c->groups; l++) {
-        at->scale[l] = r->d_value[l / c->groups] * r->scale[l];
-        at->minimum[l] = r->dmin_value[l / c->groups] * r->minimum[l];
-    }
+static float multiple(float v, float of, float top) {
+    float q = of > 0.0f ? v / of : 0.0f;
+    return q > 0.0f ? (float)(int)((q < top ? q : top) + 0.5f) : 0.0f;
 }
 
 static void set_numbers(const quant_chunk *c, offset_result *r, int b, float d, float dmin) {
-    r->d_value[b] = d;
-    r->dmin_value[b] = dmin;
-    r->d[b] = quant_chunk_f16(c->unit[b], &r->d_value[b]);
-    r->dmin[b] = quant_chunk_f16(c->unit[b], &r->dmin_value[b]);
+    r->d_f16[b] = quant_chunk_f16(c->unit[b], &d);
+    r->dmin_f16[b] = quant_chunk_f16(c->unit[b], &dmin);
+    for (int l = b * c->groups; l < (b + 1) * c->groups; l++) {
+        r->d.scale[l] = d;
+        r->d.minimum[l] = dmin;
+    }
+}
+
+static void scales_at(const offset_result *r, search_offset *out) {
+    for (int l = 0; l < SEARCH_LANES; l++) {
+        out->scale[l] = r->d.scale[l] * r->at.scale[l];
+        out->minimum[l] = r->d.minimum[l] * r->at.minimum[l];
+    }
 }
 
 /* The block's two numbers that fit the codes best; as they were where that has no good answer. */
 static void fit_numbers(const quant_chunk *c, const search_sums *s, offset_result *r, int b) {
     double qq = 0, qm = 0, mm = 0, xq = 0, xm = 0;
     for (int l = b * c->groups; l < (b + 1) * c->groups; l++) {
-        double scale = r->scale[l], minimum = r->minimum[l];
+        double scale = r->at.scale[l], minimum = r->at.minimum[l];
         qq += scale * scale * s->qq[l];
         qm += scale * minimum * s->q[l];
         mm += minimum * minimum * s->w[l];
@@ -102,55 +75,51 @@ static float block_error(const quant_chunk *c, const offset_result *r, int b) {
 
 /* Takes block b of `from` where it is better. */
 static void keep_better(const quant_chunk *c, const offset_result *from, offset_result *r, int b) {
+    size_t first = (size_t)(b * c->groups), n_bytes = (size_t)c->groups * sizeof(float);
     if (!(block_error(c, from, b) < block_error(c, r, b))) return;
-    r->d[b] = from->d[b];
-    r->dmin[b] = from->dmin[b];
-    r->d_value[b] = from->d_value[b];
-    r->dmin_value[b] = from->dmin_value[b];
-    for (int l = b * c->groups; l < (b + 1) * c->groups; l++) {
-        r->scale[l] = from->scale[l];
-        r->minimum[l] = from->minimum[l];
-        r->error[l] = from->error[l];
-    }
+    r->d_f16[b] = from->d_f16[b];
+    r->dmin_f16[b] = from->dmin_f16[b];
+    memcpy(r->d.scale + first, from->d.scale + first, n_bytes);
+    memcpy(r->d.minimum + first, from->d.minimum + first, n_bytes);
+    memcpy(r->at.scale + first, from->at.scale + first, n_bytes);
+    memcpy(r->at.minimum + first, from->at.minimum + first, n_bytes);
+    memcpy(r->error + first, from->error + first, n_bytes);
 }
 
 static void first_numbers(const quant_chunk *c, const offset_rule *rule, const search_offset *fit, offset_result *r) {
+    memset(r, 0, sizeof *r);
     for (int b = 0; b < c->n_blocks; b++) {
         float scale = 0, minimum = 0;
         for (int l = b * c->groups; l < (b + 1) * c->groups; l++) {
-            scale = fmaxf(scale, fit->scale[l]);
-            minimum = fmaxf(minimum, fit->minimum[l]);
+            scale = fit->scale[l] > scale ? fit->scale[l] : scale;
+            minimum = fit->minimum[l] > minimum ? fit->minimum[l] : minimum;
         }
-        set_numbers(c, r, b, scale / (float)rule->scale_top, minimum / (float)rule->scale_top);
-        for (int l = b * c->groups; l < (b + 1) * c->groups; l++) {
-            r->scale[l] = multiple(fit->scale[l], r->d_value[b], rule->scale_top);
-            r->minimum[l] = multiple(fit->minimum[l], r->dmin_value[b], rule->scale_top);
-        }
+        set_numbers(c, r, b, scale / rule->highest, minimum / rule->highest);
+    }
+    for (int l = 0; l < SEARCH_LANES; l++) {
+        r->at.scale[l] = multiple(fit->scale[l], r->d.scale[l], rule->highest);
+        r->at.minimum[l] = multiple(fit->minimum[l], r->d.minimum[l], rule->highest);
     }
 }
 
-static void quantise_offset(const quant_chunk *c, const offset_rule *rule, offset_result *r) {
+static void quantise_offset(const quant_chunk *c, const offset_rule *rule, offset_result *r,
+                            uint8_t (*codes)[SEARCH_LANES]) {
     const search_kernels *k = search_choose();
     search_offset at;
     search_sums sums;
     k->fit_offset(&c->p, rule->top, &rule->grid, &at);
     first_numbers(c, rule, &at, r);
-    try_neighbours(k, c, rule, r);
-    for (int round = 0; round < 2; round++) {
+    k->near_offset(&c->p, rule->top, rule->highest, &r->d, &r->at, r->error);
+    for (int round = 0; round < rule->rounds; round++) {
         offset_result next = *r;
-        scales_at(c, r, &at);
+        scales_at(r, &at);
         k->sums_offset(&c->p, rule->top, &at, &sums);
         for (int b = 0; b < c->n_blocks; b++) fit_numbers(c, &sums, &next, b);
-        try_neighbours(k, c, rule, &next);
+        k->near_offset(&c->p, rule->top, rule->highest, &next.d, &next.at, next.error);
         for (int b = 0; b < c->n_blocks; b++) keep_better(c, &next, r, b);
     }
-    scales_at(c, r, &at);
-    k->codes_offset(&c->p, rule->top, &at, r->codes);
-}
-
-/* The 256 codes of block b in the order of the weights. */
-static void codes_of(const quant_chunk *c, const uint8_t (*codes)[SEARCH_LANES], int b, uint8_t out[256]) {
-    for (int i = 0; i < 256; i++) out[i] = codes[i % c->p.n][b * c->groups + i / c->p.n];
+    scales_at(r, &at);
+    k->codes_offset(&c->p, rule->top, &at, codes);
 }
 
 static void pack_k_scales(const float *scale, const float *minimum, uint8_t out[12]) {
@@ -162,43 +131,31 @@ static void pack_k_scales(const float *scale, const float *minimum, uint8_t out[
     }
 }
 
-static void pack_four_bits(const uint8_t codes[256], uint8_t qs[128]) {
-    for (int i = 0; i < 128; i++) {
-        const uint8_t *at = codes + i / 32 * 64 + i % 32;
-        qs[i] = (uint8_t)((at[0] & 15) | (at[32] & 15) << 4);
-    }
-}
-
-static void pack_two_bits(const uint8_t codes[256], uint8_t qs[64]) {
-    for (int i = 0; i < 64; i++) {
-        const uint8_t *at = codes + i / 32 * 128 + i % 32;
-        qs[i] = (uint8_t)((at[0] & 3) | (at[32] & 3) << 2 | (at[64] & 3) << 4 | (at[96] & 3) << 6);
-    }
-}
-
 static void pack_q4_k(const offset_result *r, const uint8_t codes[256], int b, block_q4_k *out) {
-    block_put_u16(out->d, r->d[b]);
-    block_put_u16(out->dmin, r->dmin[b]);
-    pack_k_scales(r->scale + 8 * b, r->minimum + 8 * b, out->scales);
-    pack_four_bits(codes, out->qs);
+    block_put_u16(out->d, r->d_f16[b]);
+    block_put_u16(out->dmin, r->dmin_f16[b]);
+    pack_k_scales(r->at.scale + 8 * b, r->at.minimum + 8 * b, out->scales);
+    quant_pack_four_bits(codes, 64, out->qs);
 }
 
 static void pack_q5_k(const offset_result *r, const uint8_t codes[256], int b, block_q5_k *out) {
-    block_put_u16(out->d, r->d[b]);
-    block_put_u16(out->dmin, r->dmin[b]);
-    pack_k_scales(r->scale + 8 * b, r->minimum + 8 * b, out->scales);
-    pack_four_bits(codes, out->qs);
+    block_put_u16(out->d, r->d_f16[b]);
+    block_put_u16(out->dmin, r->dmin_f16[b]);
+    pack_k_scales(r->at.scale + 8 * b, r->at.minimum + 8 * b, out->scales);
+    quant_pack_four_bits(codes, 64, out->qs);
     memset(out->qh, 0, sizeof out->qh);
-    for (int i = 0; i < 256; i++) out->qh[i % 32] |= (uint8_t)(codes[i] >> 4 << i / 32);
+    for (int j = 0; j < 8; j++) {
+        for (int i = 0; i < 32; i++) out->qh[i] |= (uint8_t)(codes[32 * j + i] >> 4 << j);
+    }
 }
 
 static void pack_q2_k(const offset_result *r, const uint8_t codes[256], int b, block_q2_k *out) {
-    block_put_u16(out->d, r->d[b]);
-    block_put_u16(out->dmin, r->dmin[b]);
+    block_put_u16(out->d, r->d_f16[b]);
+    block_put_u16(out->dmin, r->dmin_f16[b]);
     for (int j = 0; j < 16; j++) {
-        out->scales[j] = (uint8_t)((int)r->scale[16 * b + j] | (int)r->minimum[16 * b + j] << 4);
+        out->scales[j] = (uint8_t)((int)r->at.scale[16 * b + j] | (int)r->at.minimum[16 * b + j] << 4);
     }
-    pack_two_bits(codes, out->qs);
+    quant_pack_two_bits(codes, 0, out->qs);
 }
 
 static void quantise(const float *x, const float *weights, uint8_t *out, size_t n_blocks, const offset_rule *rule,
@@ -208,12 +165,12 @@ static void quantise(const float *x, const float *weights, uint8_t *out, size_t 
     for (size_t k = 0; k < n_blocks; k += (size_t)step) {
         quant_chunk c;
         offset_result r;
-        uint8_t codes[256];
+        uint8_t lanes[SEARCH_LONGEST][SEARCH_LANES], codes[256];
         int n = n_blocks - k < (size_t)step ? (int)(n_blocks - k) : step;
         quant_chunk_load(&c, x + 256 * k, weights ? weights + 256 * k : NULL, n, groups, rule->n);
-        quantise_offset(&c, rule, &r);
+        quantise_offset(&c, rule, &r, lanes);
         for (int b = 0; b < n; b++, out += block_bytes) {
-            codes_of(&c, r.codes, b, codes);
+            quant_chunk_codes(&c, (const uint8_t(*)[SEARCH_LANES])lanes, b, codes);
             if (type == QUANT_Q2_K) pack_q2_k(&r, codes, b, (block_q2_k *)out);
             if (type == QUANT_Q4_K) pack_q4_k(&r, codes, b, (block_q4_k *)out);
             if (type == QUANT_Q5_K) pack_q5_k(&r, codes, b, (block_q5_k *)out);
@@ -221,9 +178,9 @@ static void quantise(const float *x, const float *weights, uint8_t *out, size_t 
     }
 }
 
-static const offset_rule q2_k_rule = {3, 15, 16, {1.8f, 0.15f, 14}};
-static const offset_rule q4_k_rule = {15, 63, 32, {13.4f, 0.2f, 14}};
-static const offset_rule q5_k_rule = {31, 63, 32, {29.4f, 0.2f, 14}};
+static const offset_rule q2_k_rule = {3, 15, 16, 2, {1.8f, 0.15f, 14}};
+static const offset_rule q4_k_rule = {15, 63, 32, 2, {13.4f, 0.2f, 14}};
+static const offset_rule q5_k_rule = {31, 63, 32, 2, {29.4f, 0.2f, 14}};
 
 void quant_weigh_q2_k(const float *x, const float *weights, void *blocks, size_t n_blocks) {
     quantise(x, weights, blocks, n_blocks, &q2_k_rule, QUANT_Q2_K);

@@ -6,6 +6,8 @@
 
 #define QUANT_WEIGHS(name)                                                                                           \
     void quant_weigh_##name(const float *x, const float *weights, void *blocks, size_t n_blocks)
+QUANT_WEIGHS(q4_0);
+QUANT_WEIGHS(q5_0);
 QUANT_WEIGHS(q2_k);
 QUANT_WEIGHS(q3_k);
 QUANT_WEIGHS(q4_k);

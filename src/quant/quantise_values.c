@@ -11,64 +11,46 @@
 
 typedef struct values_rule {
     search_values values;
-    int low, high; /* of the multiples */
-    int n;         /* weights in a group */
+    float low, high; /* of the multiples */
+    int n;           /* weights in a group */
+    int rounds;      /* of fitting the block's number */
     search_grid grid;
 } values_rule;
 
 typedef struct values_result {
-    uint8_t codes[SEARCH_LONGEST][SEARCH_LANES];
-    float scale[SEARCH_LANES]; /* whole multiples */
-    float error[SEARCH_LANES];
-    uint16_t d[SEARCH_LANES]; /* of each block, f16 */
-    float d_value[SEARCH_LANES];
+    search_row scale; /* whole multiples of */
+    search_row d;     /* the block's number, in the chunk's range, the same for all its groups */
+    search_row error;
+    uint16_t d_f16[SEARCH_LANES]; /* of each block, as stored */
 } values_result;
 
-static void try_neighbours(const search_kernels *k, const quant_chunk *c, const values_rule *rule, values_result *r) {
-    float scale[SEARCH_LANES];
-    search_row at = {0}, error;
-    memcpy(scale, r->scale, sizeof scale);
-    for (int l = 0; l < SEARCH_LANES; l++) r->error[l] = INFINITY;
-    for (int step = -1; step <= 1; step++) {
-        float trial[SEARCH_LANES] = {0};
-        for (int l = 0; l < c->n_blocks * c->groups; l++) {
-            trial[l] = fminf(fmaxf(scale[l] + (float)step, (float)rule->low), (float)rule->high);
-            at[l] = r->d_value[l / c->groups] * trial[l];
-        }
-        k->error_values[rule->values](&c->p, at, error);
-        for (int l = 0; l < SEARCH_LANES; l++) {
-            bool better = error[l] < r->error[l];
-            r->error[l] = better ? error[l] : r->error[l];
-            r->scale[l] = better ? trial[l] : r->scale[l];
-        }
-    }
-}
-
-static void scales_at(const quant_chunk *c, const values_result *r, search_row at) {
-    for (int l = 0; l < SEARCH_LANES; l++) {
-        at[l] = l < c->n_blocks * c->groups ? r->d_value[l / c->groups] * r->scale[l] : 0.0f;
-    }
-}
-
 static void set_number(const quant_chunk *c, values_result *r, int b, float d) {
-    r->d_value[b] = d;
-    r->d[b] = quant_chunk_f16(c->unit[b], &r->d_value[b]);
+    r->d_f16[b] = quant_chunk_f16(c->unit[b], &d);
+    for (int l = b * c->groups; l < (b + 1) * c->groups; l++) r->d[l] = d;
+}
+
+static float multiple(float v, float of, float low, float high) {
+    float q = of != 0.0f ? v / of : 0.0f;
+    q = q < low ? low : q > high ? high : q;
+    return (float)(int)(q + (q < 0 ? -0.5f : 0.5f));
 }
 
 /* `largest_as`: the multiple that the largest scale gets. */
 static void first_numbers(const quant_chunk *c, const values_rule *rule, const search_row fit, float largest_as,
                           values_result *r) {
+    memset(r, 0, sizeof *r);
     for (int b = 0; b < c->n_blocks; b++) {
         float largest = 0;
         for (int l = b * c->groups; l < (b + 1) * c->groups; l++) {
             if (fabsf(fit[l]) > fabsf(largest)) largest = fit[l];
         }
         set_number(c, r, b, largest / largest_as);
-        float inverse = r->d_value[b] != 0.0f ? 1.0f / r->d_value[b] : 0.0f;
-        for (int l = b * c->groups; l < (b + 1) * c->groups; l++) {
-            r->scale[l] = fminf(fmaxf(rintf(fit[l] * inverse), (float)rule->low), (float)rule->high);
-        }
     }
+    for (int l = 0; l < SEARCH_LANES; l++) r->scale[l] = multiple(fit[l], r->d[l], rule->low, rule->high);
+}
+
+static void scales_at(const values_result *r, search_row out) {
+    for (int l = 0; l < SEARCH_LANES; l++) out[l] = r->d[l] * r->scale[l];
 }
 
 static void fit_number(const quant_chunk *c, const search_sums *s, values_result *r, int b) {
@@ -87,75 +69,62 @@ static float block_error(const quant_chunk *c, const values_result *r, int b) {
 }
 
 static void keep_better(const quant_chunk *c, const values_result *from, values_result *r, int b) {
+    size_t first = (size_t)(b * c->groups), n_bytes = (size_t)c->groups * sizeof(float);
     if (!(block_error(c, from, b) < block_error(c, r, b))) return;
-    r->d[b] = from->d[b];
-    r->d_value[b] = from->d_value[b];
-    for (int l = b * c->groups; l < (b + 1) * c->groups; l++) {
-        r->scale[l] = from->scale[l];
-        r->error[l] = from->error[l];
-    }
+    r->d_f16[b] = from->d_f16[b];
+    memcpy(r->d + first, from->d + first, n_bytes);
+    memcpy(r->scale + first, from->scale + first, n_bytes);
+    memcpy(r->error + first, from->error + first, n_bytes);
 }
 
 static void polish(const search_kernels *k, const quant_chunk *c, const values_rule *rule, values_result *r) {
     search_row at;
     search_sums sums;
     values_result next = *r;
-    scales_at(c, r, at);
+    scales_at(r, at);
     k->sums_values[rule->values](&c->p, at, &sums);
     for (int b = 0; b < c->n_blocks; b++) fit_number(c, &sums, &next, b);
-    try_neighbours(k, c, rule, &next);
+    k->near_values[rule->values](&c->p, rule->low, rule->high, next.d, next.scale, next.error);
     for (int b = 0; b < c->n_blocks; b++) keep_better(c, &next, r, b);
 }
 
-static void quantise_values(const quant_chunk *c, const values_rule *rule, values_result *r) {
+static void quantise_values(const quant_chunk *c, const values_rule *rule, values_result *r,
+                            uint8_t (*codes)[SEARCH_LANES]) {
     const search_kernels *k = search_choose();
     search_row at;
     k->fit_values[rule->values](&c->p, &rule->grid, at);
-    first_numbers(c, rule, at, (float)rule->low, r);
-    try_neighbours(k, c, rule, r);
-    for (int guess = 1; guess <= 2; guess++) {
-        values_result other = *r;
-        first_numbers(c, rule, at, (float)rule->low + 0.7f * (float)guess, &other);
-        try_neighbours(k, c, rule, &other);
-        for (int b = 0; b < c->n_blocks; b++) keep_better(c, &other, r, b);
-    }
-    for (int round = 0; round < 2; round++) polish(k, c, rule, r);
-    scales_at(c, r, at);
-    k->codes_values[rule->values](&c->p, at, r->codes);
-}
-
-static void codes_of(const quant_chunk *c, const uint8_t (*codes)[SEARCH_LANES], int b, uint8_t out[256]) {
-    for (int i = 0; i < 256; i++) out[i] = codes[i % c->p.n][b * c->groups + i / c->p.n];
+    first_numbers(c, rule, at, rule->low, r);
+    k->near_values[rule->values](&c->p, rule->low, rule->high, r->d, r->scale, r->error);
+    for (int round = 0; round < rule->rounds; round++) polish(k, c, rule, r);
+    scales_at(r, at);
+    k->codes_values[rule->values](&c->p, at, codes);
 }
 
 static void pack_q3_k(const values_result *r, const uint8_t codes[256], int b, block_q3_k *out) {
     memset(out, 0, sizeof *out);
-    block_put_u16(out->d, r->d[b]);
+    block_put_u16(out->d, r->d_f16[b]);
     for (int j = 0; j < 16; j++) {
         int s = (int)r->scale[16 * b + j] + 32;
         out->scales[j & 7] |= (uint8_t)((s & 15) << (j < 8 ? 0 : 4));
         out->scales[8 + (j & 3)] |= (uint8_t)(s >> 4 << (j >> 2) * 2);
     }
-    for (int i = 0; i < 256; i++) {
-        out->qs[i / 128 * 32 + i % 32] |= (uint8_t)((codes[i] & 3) << i % 128 / 32 * 2);
-        out->hmask[i % 32] |= (uint8_t)(codes[i] >> 2 << i / 32);
+    quant_pack_two_bits(codes, 0, out->qs);
+    for (int j = 0; j < 8; j++) {
+        for (int i = 0; i < 32; i++) out->hmask[i] |= (uint8_t)(codes[32 * j + i] >> 2 << j);
     }
 }
 
 static void pack_q6_k(const values_result *r, const uint8_t codes[256], int b, block_q6_k *out) {
-    memset(out, 0, sizeof *out);
-    block_put_u16(out->d, r->d[b]);
+    block_put_u16(out->d, r->d_f16[b]);
     for (int j = 0; j < 16; j++) out->scales[j] = (int8_t)r->scale[16 * b + j];
-    for (int i = 0; i < 256; i++) {
-        out->ql[i / 128 * 64 + i % 64] |= (uint8_t)((codes[i] & 15) << i % 128 / 64 * 4);
-        out->qh[i / 128 * 32 + i % 32] |= (uint8_t)(codes[i] >> 4 << i % 128 / 32 * 2);
-    }
+    quant_pack_four_bits(codes, 128, out->ql);
+    quant_pack_two_bits(codes, 4, out->qh);
 }
 
 static void pack_iq4_xs(const values_result *r, const uint8_t codes[256], int b, block_iq4_xs *out) {
     unsigned upper = 0;
     memset(out, 0, sizeof *out);
-    block_put_u16(out->d, r->d[b]);
+    block_put_u16(out->d, r->d_f16[b]);
     for (int j = 0; j < 8; j++) {
         unsigned s = (unsigned)((int)r->scale[8 * b + j] + 32);
         out->scales_l[j / 2] |= (uint8_t)((s & 15) << (j & 1) * 4);
@@ -172,12 +141,12 @@ static void quantise(const float *x, const float *weights, uint8_t *out, size_t 
     for (size_t k = 0; k < n_blocks; k += (size_t)step) {
         quant_chunk c;
         values_result r;
-        uint8_t codes[256];
+        uint8_t lanes[SEARCH_LONGEST][SEARCH_LANES], codes[256];
         int n = n_blocks - k < (size_t)step ? (int)(n_blocks - k) : step;
         quant_chunk_load(&c, x + 256 * k, weights ? weights + 256 * k : NULL, n, groups, rule->n);
-        quantise_values(&c, rule, &r);
+        quantise_values(&c, rule, &r, lanes);
         for (int b = 0; b < n; b++, out += block_bytes) {
-            codes_of(&c, r.codes, b, codes);
+            quant_chunk_codes(&c, (const uint8_t(*)[SEARCH_LANES])lanes, b, codes);
             if (type == QUANT_Q3_K) pack_q3_k(&r, codes, b, (block_q3_k *)out);
             if (type == QUANT_Q6_K) pack_q6_k(&r, codes, b, (block_q6_k *)out);
             if (type == QUANT_IQ4_XS) pack_iq4_xs(&r, codes, b, (block_iq4_xs *)out);
@@ -185,9 +154,9 @@ static void quantise(const float *x, const float *weights, uint8_t *out, size_t 
     }
 }
 
-static const values_rule q3_k_rule = {SEARCH_SIGNED8, -32, 31, 16, {2.8f, 0.2f, 10}};
-static const values_rule q6_k_rule = {SEARCH_SIGNED64, -128, 127, 16, {30.2f, 0.3f, 9}};
-static const values_rule iq4_xs_rule = {SEARCH_IQ4, -32, 31, 32, {100, 4, 10}};
+static const values_rule q3_k_rule = {SEARCH_SIGNED8, -32, 31, 16, 2, {2.8f, 0.2f, 10}};
+static const values_rule q6_k_rule = {SEARCH_SIGNED64, -128, 127, 16, 2, {30.2f, 0.3f, 9}};
+static const values_rule iq4_xs_rule = {SEARCH_IQ4, -32, 31, 32, 2, {100, 4, 10}};
 
 void quant_weigh_q3_k(const float *x, const float *weights, void *blocks, size_t n_blocks) {
     quantise(x, weights, blocks, n_blocks, &q3_k_rule, QUANT_Q3_K);
@@ -205,25 +174,62 @@ static void pack_nibbles(const uint8_t (*codes)[SEARCH_LANES], int lane, const u
     for (int i = 0; i < 16; i++) qs[i] = (uint8_t)(map[codes[i][lane]] | map[codes[16 + i][lane]] << 4);
 }
 
-static void iq4_nl_chunk(const quant_chunk *c, block_iq4_nl *out) {
+/* An f16 scale and codes of `values` for each group. */
+static void fit_groups(quant_chunk *c, search_values values, const search_grid *grid, uint16_t d[SEARCH_LANES],
+                       uint8_t (*codes)[SEARCH_LANES]) {
+    const search_kernels *k = search_choose();
+    search_row scale;
+    k->fit_values[values](&c->p, grid, scale);
+    for (int b = 0; b < c->n_blocks; b++) d[b] = quant_chunk_f16(c->unit[b], &scale[b]);
+    k->codes_values[values](&c->p, scale, codes);
+}
+
+static void iq4_nl_chunk(quant_chunk *c, void *blocks) {
     static const uint8_t same[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     static const search_grid grid = {100, 4, 10};
-    const search_kernels *k = search_choose();
-    values_result r;
-    search_row fit;
-    k->fit_values[SEARCH_IQ4](&c->p, &grid, fit);
-    for (int b = 0; b < c->n_blocks; b++) set_number(c, &r, b, fit[b]);
-    for (int b = c->n_blocks; b < SEARCH_LANES; b++) r.d_value[b] = 0;
-    k->codes_values[SEARCH_IQ4](&c->p, r.d_value, r.codes);
+    block_iq4_nl *out = blocks;
+    uint16_t d[SEARCH_LANES];
+    uint8_t codes[SEARCH_LONGEST][SEARCH_LANES];
+    fit_groups(c, SEARCH_IQ4, &grid, d, codes);
     for (int b = 0; b < c->n_blocks; b++) {
-        block_put_u16(out[b].d, r.d[b]);
-        pack_nibbles(r.codes, b, same, out[b].qs);
+        block_put_u16(out[b].d, d[b]);
+        pack_nibbles((const uint8_t(*)[SEARCH_LANES])codes, b, same, out[b].qs);
+    }
+}
+
+static void q4_0_chunk(quant_chunk *c, void *blocks) {
+    static const uint8_t same[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    static const search_grid grid = {6.4f, 0.2f, 12};
+    block_q4_0 *out = blocks;
+    uint16_t d[SEARCH_LANES];
+    uint8_t codes[SEARCH_LONGEST][SEARCH_LANES];
+    fit_groups(c, SEARCH_SIGNED16, &grid, d, codes);
+    for (int b = 0; b < c->n_blocks; b++) {
+        block_put_u16(out[b].d, d[b]);
+        pack_nibbles((const uint8_t(*)[SEARCH_LANES])codes, b, same, out[b].qs);
+    }
+}
+
+static void q5_0_chunk(quant_chunk *c, void *blocks) {
+    static const search_grid grid = {14, 0.25f, 12};
+    block_q5_0 *out = blocks;
+    uint16_t d[SEARCH_LANES];
+    uint8_t codes[SEARCH_LONGEST][SEARCH_LANES];
+    fit_groups(c, SEARCH_SIGNED32, &grid, d, codes);
+    for (int b = 0; b < c->n_blocks; b++) {
+        uint32_t fifth = 0;
+        for (int i = 0; i < 16; i++) out[b].qs[i] = (uint8_t)((codes[i][b] & 15) | (codes[16 + i][b] & 15) << 4);
+        for (int i = 0; i < 32; i++) fifth |= (uint32_t)(codes[i][b] >> 4) << i;
+        block_put_u16(out[b].d, d[b]);
+        block_put_u16(out[b].qh, (uint16_t)fifth);
+        block_put_u16(out[b].qh + 2, (uint16_t)(fifth >> 16));
     }
 }
 
 /* Powers of two: the one that maps the largest weight below 8 (4 to 8 are 8 to 12 of the doubled codes), the ones
  * around it. */
-static void mxfp4_chunk(const quant_chunk *c, block_mxfp4 *out) {
+static void mxfp4_chunk(quant_chunk *c, void *blocks) {
+    block_mxfp4 *out = blocks;
     static const uint8_t by_rank[16] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7};
     const search_kernels *k = search_choose();
     uint8_t codes[SEARCH_LONGEST][SEARCH_LANES];
@@ -249,26 +255,38 @@ static void mxfp4_chunk(const quant_chunk *c, block_mxfp4 *out) {
     k->codes_values[SEARCH_FP4](&c->p, best, codes);
     for (int b = 0; b < c->n_blocks; b++) {
         out[b].e = e[b];
-        pack_nibbles(codes, b, by_rank, out[b].qs);
+        pack_nibbles((const uint8_t(*)[SEARCH_LANES])codes, b, by_rank, out[b].qs);
+    }
+}
+
+static void quantise_groups(const float *x, const float *weights, uint8_t *out, size_t n_blocks, size_t block_bytes,
+                            void (*write)(quant_chunk *c, void *blocks)) {
+    for (size_t k = 0; k < n_blocks; k += SEARCH_LANES) {
+        quant_chunk c;
+        int n = n_blocks - k < SEARCH_LANES ? (int)(n_blocks - k) : SEARCH_LANES;
+        quant_chunk_load(&c, x + 32 * k, weights ? weights + 32 * k : NULL, n, 1, 32);
+        write(&c, out + k * block_bytes);
     }
 }
 
 void quant_weigh_iq4_nl(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    block_iq4_nl *out = blocks;
-    for (size_t k = 0; k < n_blocks; k += SEARCH_LANES) {
-        quant_chunk c;
-        int n = n_blocks - k < SEARCH_LANES ? (int)(n_blocks - k) : SEARCH_LANES;
-        quant_chunk_load(&c, x + 32 * k, weights ? weights + 32 * k : NULL, n, 1, 32);
-        iq4_nl_chunk(&c, out + k);
+    quantise_groups(x, weights, blocks, n_blocks, sizeof(block_iq4_nl), iq4_nl_chunk);
+}
+void quant_weigh_mxfp4(const float *x, const float *weights, void *blocks, size_t n_blocks) {
+    quantise_groups(x, weights, blocks, n_blocks, sizeof(block_mxfp4), mxfp4_chunk);
+}
+/* Without weights these two follow the reference's plain rule, bit for bit. */
+void quant_weigh_q4_0(const float *x, const float *weights, void *blocks, size_t n_blocks) {
+    if (!weights) {
+        quant_quantise_q4_0(x, blocks, n_blocks);
+    } else {
+        quantise_groups(x, weights, blocks, n_blocks, sizeof(block_q4_0), q4_0_chunk);
     }
 }
-
-void quant_weigh_mxfp4(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    block_mxfp4 *out = blocks;
-    for (size_t k = 0; k < n_blocks; k += SEARCH_LANES) {
-        quant_chunk c;
-        int n = n_blocks - k < SEARCH_LANES ? (int)(n_blocks - k) : SEARCH_LANES;
-        quant_chunk_load(&c, x + 32 * k, weights ? weights + 32 * k : NULL, n, 1, 32);
-        mxfp4_chunk(&c, out + k);
+void quant_weigh_q5_0(const float *x, const float *weights, void *blocks, size_t n_blocks) {
+    if (!weights) {
+        quant_quantise_q5_0(x, blocks, n_blocks);
+    } else {
+        quantise_groups(x, weights, blocks, n_blocks, sizeof(block_q5_0), q5_0_chunk);
     }
 }

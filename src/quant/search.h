@@ -31,6 +31,8 @@ typedef struct search_sums {
 /* weight = scale * value of the code. */
 typedef enum search_values {
     SEARCH_SIGNED8, /* -4..3 */
+    SEARCH_SIGNED16,
+    SEARCH_SIGNED32,
     SEARCH_SIGNED64,
     SEARCH_IQ4, /* quant_codes_iq4 */
     SEARCH_FP4, /* quant_codes_fp4 */
@@ -47,12 +49,17 @@ typedef struct search_kernels {
     /* The best scale and minimum of each group: every guess of the grid gives codes, these give scale and minimum by
      * least squares, and the best goes round a few times more. */
     void (*fit_offset)(const search_problem *p, float top, const search_grid *grid, search_offset *out);
-    /* Weighted squared errors of the nearest codes. */
-    void (*error_offset)(const search_problem *p, float top, const search_offset *at, search_row error);
+    /* For each group the best of the nine neighbours of the multiples in `at`, where weight = d * scale * code -
+     * dmin * minimum, and its weighted squared error. Multiples stay within 0..highest. */
+    void (*near_offset)(const search_problem *p, float top, float highest, const search_offset *d, search_offset *at,
+                        search_row error);
     void (*sums_offset)(const search_problem *p, float top, const search_offset *at, search_sums *out);
     void (*codes_offset)(const search_problem *p, float top, const search_offset *at, uint8_t (*codes)[SEARCH_LANES]);
 
     void (*fit_values[SEARCH_N_VALUES])(const search_problem *p, const search_grid *grid, search_row scale);
+    /* The best of a multiple and its two neighbours, within low..high, where weight = d * scale * value. */
+    void (*near_values[SEARCH_N_VALUES])(const search_problem *p, float low, float high, const search_row d,
+                                         search_row scale, search_row error);
     void (*error_values[SEARCH_N_VALUES])(const search_problem *p, const search_row scale, search_row error);
     void (*sums_values[SEARCH_N_VALUES])(const search_problem *p, const search_row scale, search_sums *out);
     /* Codes from the lowest value upwards: 0 stands for the lowest. */

@@ -105,15 +105,36 @@ static inline lanes offset_code(lanes x, lanes inverse, lanes shift, float top) 
     return nearest(larger(smaller(x * inverse + shift, all(top)), all(0)));
 }
 
-static void error_offset(const search_problem *p, float top, const search_offset *at, search_row error) {
+static inline lanes offset_error(const search_problem *p, int g, float top, lanes s, lanes m) {
+    lanes inverse = ratio(all(1), s), shift = m * inverse, sum = all(0);
+    for (int i = 0; i < p->n; i++) {
+        lanes x = load(p->x[i] + g), rest = x + m - s * offset_code(x, inverse, shift, top);
+        sum += load(p->w[i] + g) * rest * rest;
+    }
+    return sum;
+}
+
+static inline lanes within(lanes v, float low, float high) { return larger(smaller(v, all(high)), all(low)); }
+
+static void near_offset(const search_problem *p, float top, float highest, const search_offset *d, search_offset *at,
+                        search_row error) {
     for (int g = 0; g < SEARCH_LANES; g += SEARCH_WIDTH) {
-        lanes s = load(at->scale + g), m = load(at->minimum + g), inverse = ratio(all(1), s), shift = m * inverse;
-        lanes sum = all(0);
-        for (int i = 0; i < p->n; i++) {
-            lanes x = load(p->x[i] + g), rest = x + m - s * offset_code(x, inverse, shift, top);
-            sum += load(p->w[i] + g) * rest * rest;
+        lanes s = load(at->scale + g), m = load(at->minimum + g), per_s = load(d->scale + g);
+        lanes per_m = load(d->minimum + g), best_s = s, best_m = m,
+              least = offset_error(p, g, top, per_s * s, per_m * m);
+        for (int step = 0; step < 9; step++) {
+            if (step == 4) continue;
+            lanes s2 = within(s + (float)(step % 3 - 1), 0, highest),
+                  m2 = within(m + (float)(step / 3 - 1), 0, highest);
+            lanes e = offset_error(p, g, top, per_s * s2, per_m * m2);
+            lane_mask better = e < least;
+            best_s = pick(better, s2, best_s);
+            best_m = pick(better, m2, best_m);
+            least = pick(better, e, least);
         }
-        store(error + g, sum);
+        store(at->scale + g, best_s);
+        store(at->minimum + g, best_m);
+        store(error + g, least);
     }
 }
 
@@ -176,6 +197,10 @@ static const float fp4_list[15] = {-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6
 
 static inline lanes value_signed8(lanes t) { return row_value(t, -4, 3); }
 static inline lanes code_signed8(lanes t) { return value_signed8(t) + 4.0f; }
+static inline lanes value_signed16(lanes t) { return row_value(t, -8, 7); }
+static inline lanes code_signed16(lanes t) { return value_signed16(t) + 8.0f; }
+static inline lanes value_signed32(lanes t) { return row_value(t, -16, 15); }
+static inline lanes code_signed32(lanes t) { return value_signed32(t) + 16.0f; }
 static inline lanes value_signed64(lanes t) { return row_value(t, -32, 31); }
 static inline lanes code_signed64(lanes t) { return value_signed64(t) + 32.0f; }
 static inline lanes value_iq4(lanes t) { return list_value(t, iq4_list, 16); }
@@ -190,6 +215,10 @@ static inline lanes inverse_of(lanes s) {
 
 #define SEARCH_VALUES_KIND signed8
 #include "quant/tmpl/search_values.h"
+#define SEARCH_VALUES_KIND signed16
+#include "quant/tmpl/search_values.h"
+#define SEARCH_VALUES_KIND signed32
+#include "quant/tmpl/search_values.h"
 #define SEARCH_VALUES_KIND signed64
 #include "quant/tmpl/search_values.h"
 #define SEARCH_VALUES_KIND iq4
@@ -199,11 +228,12 @@ static inline lanes inverse_of(lanes s) {
 
 const search_kernels SEARCH_TABLE = {
     .fit_offset = fit_offset,
-    .error_offset = error_offset,
+    .near_offset = near_offset,
     .sums_offset = sums_offset,
     .codes_offset = codes_offset,
-    .fit_values = {fit_signed8, fit_signed64, fit_iq4, fit_fp4},
-    .error_values = {error_signed8, error_signed64, error_iq4, error_fp4},
-    .sums_values = {sums_signed8, sums_signed64, sums_iq4, sums_fp4},
-    .codes_values = {codes_signed8, codes_signed64, codes_iq4, codes_fp4},
+    .fit_values = {fit_signed8, fit_signed16, fit_signed32, fit_signed64, fit_iq4, fit_fp4},
+    .near_values = {near_signed8, near_signed16, near_signed32, near_signed64, near_iq4, near_fp4},
+    .error_values = {error_signed8, error_signed16, error_signed32, error_signed64, error_iq4, error_fp4},
+    .sums_values = {sums_signed8, sums_signed16, sums_signed32, sums_signed64, sums_iq4, sums_fp4},
+    .codes_values = {codes_signed8, codes_signed16, codes_signed32, codes_signed64, codes_iq4, codes_fp4},
 };

@@ -42,14 +42,33 @@ static void SEARCH_NAME(fit)(const search_problem *p, const search_grid *grid, s
     }
 }
 
+static inline lanes SEARCH_NAME(lane_error)(const search_problem *p, int g, lanes s) {
+    lanes inverse = inverse_of(s), sum = all(0);
+    for (int i = 0; i < p->n; i++) {
+        lanes x = load(p->x[i] + g), rest = x - s * SEARCH_NAME(value)(x * inverse);
+        sum += load(p->w[i] + g) * rest * rest;
+    }
+    return sum;
+}
+
 static void SEARCH_NAME(error)(const search_problem *p, const search_row scale, search_row error) {
     for (int g = 0; g < SEARCH_LANES; g += SEARCH_WIDTH) {
-        lanes s = load(scale + g), inverse = inverse_of(s), sum = all(0);
-        for (int i = 0; i < p->n; i++) {
-            lanes x = load(p->x[i] + g), rest = x - s * SEARCH_NAME(value)(x * inverse);
-            sum += load(p->w[i] + g) * rest * rest;
+        store(error + g, SEARCH_NAME(lane_error)(p, g, load(scale + g)));
+    }
+}
+
+static void SEARCH_NAME(near)(const search_problem *p, float low, float high, const search_row d, search_row scale,
+                              search_row error) {
+    for (int g = 0; g < SEARCH_LANES; g += SEARCH_WIDTH) {
+        lanes s = load(scale + g), per = load(d + g), best = s, least = SEARCH_NAME(lane_error)(p, g, per * s);
+        for (int step = -1; step <= 1; step += 2) {
+            lanes s2 = within(s + (float)step, low, high), e = SEARCH_NAME(lane_error)(p, g, per * s2);
+            lane_mask better = e < least;
+            best = pick(better, s2, best);
+            least = pick(better, e, least);
         }
-        store(error + g, sum);
+        store(scale + g, best);
+        store(error + g, least);
     }
 }
 
