@@ -24,7 +24,7 @@ PANEL_INLINE __m256i term_sum(const panel256 *p, tile_group x, size_t w, size_t 
     const int32_t *sums = by_16(kind) ? x.s16 : x.s32;
     __m256i sum = _mm256_setzero_si256();
     size_t n = by_16(kind) ? 8 : 4;
-#pragma GCC unroll 8
+    PANEL_UNROLL(8)
     for (size_t j = 0; j < n; j++)
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(load_panel(p->term[j]), _mm256_set1_epi32(sums[j * w + t])));
     return sum;
@@ -50,9 +50,9 @@ PANEL_INLINE void some_tokens(const uint8_t *panel, const void *tile, size_t n_g
         const panel256 *p = (const void *)panel;
         tile_group x = tile_at(tile, w, g);
         __m256i isum[MAX_TOKENS];
-#pragma GCC unroll 6
+        PANEL_UNROLL(6)
         for (int t = 0; t < n; t++) isum[t] = _mm256_setzero_si256();
-#pragma GCC unroll 1
+        PANEL_UNROLL(1)
         for (int j = 0; j < 256 / sub; j++) {
             int k = j * sub / 4;
             add_dots(p->codes + 32 * k, x.q + (size_t)k * w + t0, w, load_panel(p->scale[j]), planes, chunk, sub / 4,

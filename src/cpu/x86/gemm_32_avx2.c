@@ -28,14 +28,14 @@ PANEL_INLINE void add_unit(const panel32 *p, tile_group x, size_t w, size_t t0, 
                            int offset, shape kind, accumulators *acc) {
     int steps = kind == RUNS ? 4 : 8, block = kind == RUNS ? j / 2 : j;
     __m256i isum[MAX_TOKENS];
-#pragma GCC unroll 6
+    PANEL_UNROLL(6)
     for (int t = 0; t < n; t++) isum[t] = _mm256_setzero_si256();
     add_dots(p->codes + 32 * steps * j, x.q + (size_t)(steps * j) * w + t0, w, _mm256_set1_epi16(1), planes, chunk,
              steps, n, isum);
     /* the sums of 16 activations that belong to the unit */
     __m256i offsets =
         kind == RUNS ? _mm256_set1_epi32(j % 2 ? offset << 16 : offset) : _mm256_set1_epi16((short)offset);
-#pragma GCC unroll 6
+    PANEL_UNROLL(6)
     for (int t = 0; t < n; t++) {
         size_t at = (size_t)block * w + t0 + (size_t)t;
         __m256 dx = _mm256_set1_ps(x.d[at]), *a = &acc->of[j % 8][t];
@@ -55,7 +55,7 @@ PANEL_INLINE void some_tokens(const uint8_t *panel, const void *tile, size_t n_c
     for (size_t col = 0; col < n_cols; col += CPU_GROUP, panel += sizeof(panel32) + (size_t)planes * PLANE_BYTES) {
         tile_group x = tile_at(tile, w, col / CPU_GROUP);
         size_t n_units = (n_cols - col < CPU_GROUP ? n_cols - col : CPU_GROUP) / unit;
-#pragma GCC unroll 1
+        PANEL_UNROLL(1)
         for (size_t j = 0; j < n_units; j++)
             add_unit((const void *)panel, x, w, t0, n, (int)j, planes, chunk, offset, kind, &acc);
     }

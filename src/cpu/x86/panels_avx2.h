@@ -16,6 +16,20 @@
 
 #define PANEL_INLINE static inline __attribute__((always_inline))
 
+/* Loops whose arrays must become registers. With sanitizers, whose checks would multiply with them and take compilers
+ * minutes, they stay loops. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PANEL_UNROLL(n)
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(undefined_behavior_sanitizer)
+#define PANEL_UNROLL(n)
+#endif
+#endif
+#ifndef PANEL_UNROLL
+#define PANEL_PRAGMA(text) _Pragma(#text)
+#define PANEL_UNROLL(n)    PANEL_PRAGMA(GCC unroll n)
+#endif
+
 enum { PLANE_BYTES = CPU_PANEL * CPU_GROUP, MAX_TOKENS = 6 };
 
 /* One group of a tile of w tokens (table.h). */
@@ -35,12 +49,12 @@ PANEL_INLINE __m256i load_panel(const void *p) { return _mm256_load_si256(p); }
 /* c[t] = sum of codes times activations over `chunk` steps of four columns */
 PANEL_INLINE void dot_chunk(const uint8_t *codes, const int32_t *q, size_t w, int chunk, int n_tokens, __m256i *c) {
     __m256i v = load_panel(codes);
-#pragma GCC unroll 6
+    PANEL_UNROLL(6)
     for (int t = 0; t < n_tokens; t++) c[t] = _mm256_maddubs_epi16(v, _mm256_set1_epi32(q[t]));
-#pragma GCC unroll 8
+    PANEL_UNROLL(8)
     for (int k = 1; k < chunk; k++) {
         v = load_panel(codes + 32 * k);
-#pragma GCC unroll 6
+        PANEL_UNROLL(6)
         for (int t = 0; t < n_tokens; t++)
             c[t] = _mm256_add_epi16(c[t], _mm256_maddubs_epi16(v, _mm256_set1_epi32(q[(size_t)k * w + (size_t)t])));
     }
@@ -50,13 +64,13 @@ PANEL_INLINE void dot_chunk(const uint8_t *codes, const int32_t *q, size_t w, in
 PANEL_INLINE void add_dots(const uint8_t *codes, const int32_t *q, size_t w, __m256i scale, int planes, int chunk,
                            int steps, int n_tokens, __m256i *isum) {
     __m256i c[MAX_TOKENS];
-#pragma GCC unroll 2
+    PANEL_UNROLL(2)
     for (int p = 0; p < planes; p++) {
         __m256i s = p ? _mm256_slli_epi16(scale, 4) : scale;
-#pragma GCC unroll 8
+        PANEL_UNROLL(8)
         for (int k = 0; k < steps; k += chunk) {
             dot_chunk(codes + p * PLANE_BYTES + 32 * k, q + (size_t)k * w, w, chunk, n_tokens, c);
-#pragma GCC unroll 6
+            PANEL_UNROLL(6)
             for (int t = 0; t < n_tokens; t++) isum[t] = _mm256_add_epi32(isum[t], _mm256_madd_epi16(c[t], s));
         }
     }
