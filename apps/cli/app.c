@@ -60,7 +60,7 @@ static int hex_digit(char c) {
 }
 
 /* The mask's last digit is processors 0 to 3. */
-static int set_processors(const char *mask) {
+int app_set_processors(const char *mask) {
     const char *digits = mask[0] == '0' && (mask[1] | 0x20) == 'x' ? mask + 2 : mask;
     size_t n = strlen(digits);
     cpu_set_t set;
@@ -84,7 +84,7 @@ int app_new_engine(app *a, int64_t context) {
     facet_engine_options options;
     app_engine_options(a, context, &options);
     if (a->options->cpu) {
-        int status = set_processors(a->options->cpu);
+        int status = app_set_processors(a->options->cpu);
         if (status) return status;
     }
     if (facet_engine_new(&a->engine, a->model, &options, &error))
@@ -183,7 +183,7 @@ int generation_seed(const cli_options *o, uint64_t *seed) {
     return EXIT_OK;
 }
 
-static void setup_sampling(facet_sampling *s, const cli_options *o) {
+void app_sampling(facet_sampling *s, const cli_options *o) {
     s->temperature = (float)o->temperature;
     s->top_k = (int32_t)o->top_k;
     s->top_p = (float)o->top_p;
@@ -198,7 +198,7 @@ int generation_setup_init(generation_setup *g, const app *a) {
     *g = (generation_setup){0};
     facet_generation_defaults(&g->generation);
     g->generation.max_tokens = (int32_t)o->max_tokens;
-    setup_sampling(&g->generation.sampling, o);
+    app_sampling(&g->generation.sampling, o);
     int status = generation_seed(o, &g->generation.sampling.seed);
     if (!status) status = setup_stop(g, &o->stop);
     if (!status) status = setup_bias(g, &o->logit_bias, a->info.n_vocab);

@@ -26,6 +26,8 @@ const char *app_model_name(const cli_options *o);
 int app_open_model(app *a, const cli_options *o, app_model_kind kind);
 /* The engine options that -t, -c, --kv mean. */
 void app_engine_options(const app *a, int64_t context, facet_engine_options *out);
+/* The process runs on the processors of a mask from now on. */
+int app_set_processors(const char *mask);
 /* Model, processors of --cpu, engine and one session. `context`: tokens wanted where -c is 0; 0: the default. */
 int app_open_session(app *a, const cli_options *o, int64_t context);
 int app_new_engine(app *a, int64_t context); /* as the second half of app_open_session */
@@ -40,6 +42,8 @@ typedef struct generation_setup {
 } generation_setup;
 int generation_setup_init(generation_setup *g, const app *a);
 void generation_setup_free(generation_setup *g);
+/* Temperature, top-k, ... */
+void app_sampling(facet_sampling *s, const cli_options *o);
 /* A random seed unless one was given. */
 int generation_seed(const cli_options *o, uint64_t *seed);
 

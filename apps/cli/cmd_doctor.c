@@ -73,22 +73,22 @@ static void print_limits(const checkup *c) {
            (double)c->traffic.decode_bytes / 1e9, decode_limit(c));
 }
 
-static void advise(checkup *c, const char *text) {
+static void advise(checkup *c, const char *what) {
     if (c->n_advice++ == 0) printf("advice\n");
-    printf("  - %s\n", text);
+    printf("  - %s\n", what);
 }
 
 static void advise_threads(checkup *c) {
-    char text[200];
+    char line[200];
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     if (c->engine.n_threads > online) {
-        snprintf(text, sizeof text, "-t %d is more than the %ld processors: threads wait for each other; use -t %ld",
+        snprintf(line, sizeof line, "-t %d is more than the %ld processors: threads wait for each other; use -t %ld",
                  c->engine.n_threads, online, online);
-        advise(c, text);
+        advise(c, line);
     } else if (c->engine.n_threads == 1 && online > 1) {
-        snprintf(text, sizeof text, "one thread reads %.1f GB/s; -t %ld would use all processors",
+        snprintf(line, sizeof line, "one thread reads %.1f GB/s; -t %ld would use all processors",
                  c->bandwidth_one / 1e9, online);
-        advise(c, text);
+        advise(c, line);
     } else if (c->engine.n_threads > 1 && c->bandwidth < 1.1 * c->bandwidth_one) {
         advise(c, "more threads do not read faster here: decode gains nothing from them, prompts still do");
     }

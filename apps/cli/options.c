@@ -7,11 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define C(name)  (1u << COMMAND_##name)
-#define C_ANSWER (C(run) | C(chat))
-#define C_ENGINE (C_ANSWER | C(info) | C(bench) | C(logits) | C(perplexity) | C(doctor))
-#define C_MODEL  (C_ENGINE | C(tokenize) | C(detokenize) | C(render))
-#define C_ALL    ((1u << N_COMMANDS) - 1)
+#define C(name)    (1u << COMMAND_##name)
+#define C_ANSWER   (C(run) | C(chat))
+#define C_SAMPLING (C_ANSWER | C(serve))
+#define C_ENGINE   (C_SAMPLING | C(info) | C(bench) | C(logits) | C(perplexity) | C(doctor))
+#define C_MODEL    (C_ENGINE | C(tokenize) | C(detokenize) | C(render))
+#define C_ALL      ((1u << N_COMMANDS) - 1)
 
 const cli_command command_table[N_COMMANDS] = {
 #define COMMAND(name, built, arguments, min, max, summary, description)                                              \
@@ -234,5 +235,7 @@ void cli_options_free(cli_options *o) {
     free(o->arguments);
     free(o->logit_bias.items);
     free(o->stop.items);
+    free(o->api_key.items);
+    free(o->cors.items);
     *o = (cli_options){0};
 }

@@ -61,6 +61,10 @@ typedef struct cli_options {
     size_t n_arguments;
 
     const char *model, *system, *tools, *ids, *output, *kl_base, *save_logits, *cpu, *completion;
+    const char *host, *unix_path, *api_key_file, *tls_cert, *tls_key, *alias, *access_log;
+    bool force;
+    int64_t port, parallel, queue, max_body, timeout, drain;
+    option_list api_key, cors;
     bool think, raw, stats, fit, json, jsonl, no_special, bos, no_mmap, mlock, help, man;
     bool image, json_schema, grammar, adapter;
     int64_t max_tokens, top_k, prompt_tokens, decode_tokens, repeats, depth, threads, context;

@@ -1,0 +1,40 @@
+/* Forms of answers: see constrain.h. */
+#include "constrain.h"
+
+static const char *const format_types[] = {"text", "json_object", "json_schema", NULL};
+
+static bool read_schema(job *j, const fields *format) {
+    const facet_value *wrapper;
+    if (!field_object(format, "json_schema", &wrapper)) return false;
+    if (!wrapper) return field_refuse(format, "json_schema", "is missing");
+    char path[160];
+    field_path(format, "json_schema", path, sizeof path);
+    const fields inner = {wrapper, path, format->error};
+    if (!field_object(&inner, "schema", &j->schema)) return false;
+    j->format = j->schema ? FORMAT_SCHEMA : FORMAT_JSON;
+    return true;
+}
+
+bool constrain_read_format(job *j, const fields *f) {
+    const facet_value *object;
+    int type = 0;
+    if (!field_object(f, "response_format", &object) || !field_string(f, "grammar", &j->grammar, NULL)) return false;
+    if (j->grammar) j->format = FORMAT_GRAMMAR;
+    if (!object) return true;
+    const fields format = {object, "response_format", f->error};
+    if (!field_has(&format, "type")) return field_refuse(&format, "type", "is missing");
+    if (!field_word(&format, "type", format_types, &type)) return false;
+    if (type == 1) j->format = FORMAT_JSON;
+    return type != 2 || read_schema(j, &format);
+}
+
+bool constrain_prepare(job *j) {
+    if (j->format != FORMAT_TEXT)
+        return request_refuse(&j->error, 501, "response_format", "not_built",
+                              "answers that are held to a schema or a grammar are not built yet");
+    if (j->tool_mode == TOOLS_REQUIRED || j->tool_mode == TOOLS_NAMED)
+        return request_refuse(&j->error, 501, "tool_choice", "not_built", "tool calls on demand are not built yet");
+    return true;
+}
+
+void constrain_free(job *j) { (void)j; }

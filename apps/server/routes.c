@@ -1,0 +1,42 @@
+/* The table of routes: see routes.h. */
+#include "routes.h"
+#include "info.h"
+#include "openai.h"
+
+#include <string.h>
+
+static const route table[] = {
+    {"GET", "/health", API_OPENAI, true, info_health},
+    {"GET", "/v1/health", API_OPENAI, true, info_health},
+    {"GET", "/metrics", API_OPENAI, false, info_metrics},
+    {"GET", "/props", API_OPENAI, false, info_props},
+    {"GET", "/slots", API_OPENAI, false, info_slots},
+    {"GET", "/v1/models", API_OPENAI, false, info_models},
+    {"GET", "/models", API_OPENAI, false, info_models},
+    {"GET", "/v1/models/*", API_OPENAI, false, info_model},
+    {"GET", "/v1/adapters", API_OPENAI, false, info_adapters},
+    {"POST", "/v1/chat/completions", API_OPENAI, false, openai_chat},
+    {"POST", "/chat/completions", API_OPENAI, false, openai_chat},
+};
+
+static bool path_matches(const char *pattern, const char *path) {
+    size_t n = strlen(pattern);
+    if (pattern[n - 1] == '*' && n > 2) return !strncmp(pattern, path, n - 1) && path[n - 1];
+    return !strcmp(pattern, path);
+}
+
+const route *route_find(const char *method, const char *path, bool *other_method) {
+    if (!strcmp(method, "HEAD")) method = "GET";
+    *other_method = false;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (!path_matches(table[i].path, path)) continue;
+        if (!strcmp(table[i].method, method)) return &table[i];
+        *other_method = true;
+    }
+    return NULL;
+}
+
+api_style route_style(const char *path) {
+    if (!strncmp(path, "/api/", 5)) return API_OLLAMA;
+    return strncmp(path, "/v1/messages", 12) ? API_OPENAI : API_ANTHROPIC;
+}

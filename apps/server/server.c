@@ -1,0 +1,147 @@
+/* The life of the server: see server.h. It stops in this order: no new connections, running requests end or are
+ * cancelled, the daemon, the threads, the sessions. */
+#include "server.h"
+#include "access.h"
+#include "listen.h"
+#include "text.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { N_FRONT = 2, FRONT_CAPACITY = 2000 };
+
+static void stop_signals(sigset_t *set) {
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+}
+
+void server_block_signals(void) {
+    sigset_t set;
+    stop_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool complain(const char *what) {
+    fprintf(stderr, "facet: %s\n", what);
+    return false;
+}
+
+/* Waits for a moment, or for a signal to stop. */
+static bool stop_came(int milliseconds) {
+    sigset_t set;
+    struct timespec t = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
+    stop_signals(&set);
+    return sigtimedwait(&set, NULL, &t) > 0;
+}
+
+static bool open_log(server *s) {
+    const char *path = s->options->access_log;
+    if (!path) return true;
+    s->access_log = strcmp(path, "-") ? fopen(path, "ae") : stdout;
+    if (!s->access_log) fprintf(stderr, "facet: cannot write %s: %s\n", path, strerror(errno));
+    return s->access_log != NULL;
+}
+
+static bool open_listener(const server *s, listener *l) {
+    const server_options *o = s->options;
+    char why[300];
+    bool ok = o->unix_path ? listen_unix(l, o->unix_path, why, sizeof why)
+                           : listen_tcp(l, o->host, o->port, why, sizeof why);
+    if (!ok) return complain(why);
+    if (l->loopback || s->keys.n || o->force) return true;
+    close(l->fd);
+    l->fd = -1;
+    return complain("this address can be reached from other machines: set an --api-key, or say --force");
+}
+
+static bool read_pem(text *t, const char *path) {
+    FILE *file = path ? fopen(path, "rb") : NULL;
+    bool ok = !path || (file && cli_text_read(t, file));
+    if (!ok) fprintf(stderr, "facet: cannot read %s: %s\n", path, strerror(errno));
+    if (file) fclose(file);
+    return ok;
+}
+
+static bool start_http(server *s, int fd) {
+    text certificate = {0}, key = {0};
+    bool tls = s->options->tls_certificate != NULL;
+    bool ok = read_pem(&certificate, s->options->tls_certificate) && read_pem(&key, s->options->tls_key) &&
+              http_start(s, fd, tls ? cli_text_get(&certificate) : NULL, cli_text_get(&key));
+    if (key.data) explicit_bzero(key.data, key.n);
+    cli_text_free(&certificate);
+    cli_text_free(&key);
+    return ok;
+}
+
+static bool start_threads(server *s) {
+    size_t n = (size_t)s->options->n_parallel;
+    return session_pool_init(&s->sessions, s->engine, n) && job_queue_start(&s->front, N_FRONT, FRONT_CAPACITY) &&
+           job_queue_start(&s->slots, n, (size_t)s->options->n_queue);
+}
+
+/* Until nothing is open, or the time is over, or a second signal comes. */
+static void drain(server *s) {
+    double end = clock_seconds() + s->options->drain_seconds;
+    bool hurry = false;
+    while (access_n_open(s)) {
+        if (clock_seconds() > end || hurry) access_cancel_all(s);
+        access_watch(s);
+        hurry = stop_came(50) || hurry;
+    }
+}
+
+static void serve(server *s, const listener *l) {
+    fprintf(stderr, "facet: %s is served at %s%s\n", s->options->model_name,
+            s->options->unix_path         ? ""
+            : s->options->tls_certificate ? "https://"
+                                          : "http://",
+            l->name);
+    while (!stop_came(200)) access_watch(s);
+    fprintf(stderr, "facet: stopping\n");
+    atomic_store(&s->draining, true);
+    int fd = http_quiesce(s);
+    drain(s);
+    http_stop(s);
+    if (fd >= 0) close(fd);
+}
+
+static void close_server(server *s) {
+    job_queue_end(&s->front);
+    job_queue_end(&s->slots);
+    session_pool_free(&s->sessions);
+    key_ring_free(&s->keys);
+    if (s->access_log && s->access_log != stdout) fclose(s->access_log);
+    pthread_mutex_destroy(&s->metrics.lock);
+    pthread_mutex_destroy(&s->lock);
+}
+
+int server_run(const server_options *options, facet_model *model, facet_engine *engine) {
+    server s = {.options = options, .model = model, .engine = engine, .started = time(NULL)};
+    listener l = {.fd = -1};
+    char why[300];
+    s.info.size = sizeof s.info;
+    s.engine_info.size = sizeof s.engine_info;
+    facet_model_get_info(model, &s.info);
+    facet_engine_get_info(engine, &s.engine_info);
+    pthread_mutex_init(&s.lock, NULL);
+    metrics_init(&s.metrics);
+    bool ok =
+        key_ring_load(&s.keys, options->api_keys, options->n_api_keys, options->api_key_file, why, sizeof why) ||
+        complain(why);
+    ok = ok && open_log(&s) && open_listener(&s, &l);
+    s.loopback = l.loopback;
+    if (ok && !start_threads(&s)) ok = complain("out of memory");
+    if (ok) ok = start_http(&s, l.fd);
+    if (ok)
+        serve(&s, &l);
+    else if (l.fd >= 0)
+        close(l.fd);
+    if (l.fd >= 0 && options->unix_path) unlink(options->unix_path);
+    close_server(&s);
+    return ok ? 0 : 1;
+}

@@ -1,0 +1,37 @@
+/* The HTTP server: OpenAI's, Anthropic's and Ollama's interfaces over one engine. Owns: its threads, its connections
+ * and the sessions of running requests. Borrows the model, the engine and the options while it runs. Knows nothing of
+ * the command line. */
+#ifndef FACET_SERVER_H
+#define FACET_SERVER_H
+
+#include <facet.h>
+#include <stdio.h>
+
+typedef struct server_options {
+    const char *host;                      /* an address or a name */
+    int port;                              /* 0: any that is free */
+    const char *unix_path;                 /* not NULL: listen there instead */
+    const char *tls_certificate, *tls_key; /* files in PEM; NULL: no TLS */
+    const char *const *api_keys;
+    size_t n_api_keys;
+    const char *api_key_file; /* one key a line; NULL: none */
+    const char *const *cors;  /* origins whose pages may read answers; "*": all */
+    size_t n_cors;
+    const char *access_log; /* a file that is appended to, "-": the standard output; NULL: none */
+    const char *model_name; /* in answers */
+    bool force;             /* listen beyond the loopback address without a key */
+    int n_parallel;         /* requests that run at once */
+    int n_queue;            /* and wait for their turn */
+    size_t max_body_bytes;
+    int timeout_seconds;     /* for a client that neither sends nor takes anything */
+    int drain_seconds;       /* for running requests, after a signal to stop */
+    facet_sampling sampling; /* where a request says nothing */
+    int32_t max_tokens;
+} server_options;
+
+/* Serves until SIGTERM or SIGINT comes. These two must be blocked in all threads, so call server_block_signals before
+ * the engine is made. 0, or an exit status after a line on the standard error. */
+void server_block_signals(void);
+int server_run(const server_options *options, facet_model *model, facet_engine *engine);
+
+#endif
