@@ -203,10 +203,13 @@ static void test_tables(void **state) {
     cpu_table packed = reference;
     for (int kind = 0; kind < CPU_N_INPUTS; kind++) packed.packed_min[kind] = kind == CPU_INPUT_F32 ? SIZE_MAX : 1;
     for (int type = 0; type < QUANT_N_TYPES; type++) check_products(&packed, "reference, packed", (quant_type)type);
+    cpu_table last = reference;
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
         cpu_table *cpu;
         assert_int_equal(cpu_table_new(&cpu, sets[i], NULL, NULL), FACET_OK);
-        for (int type = 0; type < QUANT_N_TYPES; type++) check_products(cpu, "table", (quant_type)type);
+        bool seen = memcmp(cpu, &last, sizeof last) == 0; /* the same choice as before */
+        for (int type = 0; !seen && type < QUANT_N_TYPES; type++) check_products(cpu, "table", (quant_type)type);
+        last = *cpu;
         cpu_table_free(cpu);
     }
 }

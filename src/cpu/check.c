@@ -39,7 +39,7 @@ static void fill_block(const quant_format *f, uint8_t *block, uint32_t *state) {
 typedef struct product {
     uint8_t weights[N_ROWS * MAX_COLS * 4];
     float x[N_TOKENS * MAX_COLS];
-    _Alignas(64) uint8_t input[N_TOKENS * 3 * sizeof(cpu_group) + 4096];
+    _Alignas(64) uint8_t input[N_TOKENS * MAX_COLS * sizeof(float)]; /* the largest layout */
     _Alignas(64) uint8_t panel[2 * 3 * 8192];
     float want[N_TOKENS * N_ROWS], got[N_TOKENS * N_ROWS];
 } product;
