@@ -32,25 +32,37 @@ static inline int32x4_t add_all(const int32x4_t dots[8]) {
 
 /* ---- per format */
 
-static inline int16x8_t widen(const uint8_t p[8]) { return vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p))); }
+/* Six-bit scales and minima of Q4_K and Q5_K. */
+typedef struct k_scales {
+    int16x8_t scales, minima;
+} k_scales;
+
+static inline int16x8_t widen(uint32_t low, uint32_t high) {
+    return vreinterpretq_s16_u16(vmovl_u8(vcreate_u8(low | (uint64_t)high << 32)));
+}
+static inline k_scales unpack_k_scales(const uint8_t packed[12]) {
+    const uint32_t six = 0x3f3f3f3fu, four = 0x0f0f0f0fu, upper = 0x30303030u;
+    uint32_t a = block_u32(packed), b = block_u32(packed + 4), c = block_u32(packed + 8);
+    return (k_scales){widen(a & six, (c & four) | (a >> 2 & upper)),
+                      widen(b & six, (c >> 4 & four) | (b >> 2 & upper))};
+}
 
 /* sum of minimum * (sum of x), by 32 */
-static inline int32x4_t minima_32(const uint8_t minima[8], const cpu_group *x) {
-    int16x8_t m = widen(minima), s = vld1q_s16(x->s32);
+static inline int32x4_t minima_32(int16x8_t m, const cpu_group *x) {
+    int16x8_t s = vld1q_s16(x->s32);
     return vmlal_high_s16(vmull_s16(vget_low_s16(m), vget_low_s16(s)), m, s);
 }
 
 static inline sums sums_q4_k(const block_q4_k *b, const cpu_group *x) {
-    uint8_t scales[8], minima[8];
+    k_scales k = unpack_k_scales(b->scales);
     int32x4_t dots[8];
-    block_k_scales(b->scales, scales, minima);
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++) {
         uint8x16_t q0 = vld1q_u8(b->qs + 32 * r), q1 = vld1q_u8(b->qs + 32 * r + 16);
         dots[2 * r] = dot_32(codes_32(low_nibbles(q0), low_nibbles(q1)), x, 2 * r);
         dots[2 * r + 1] = dot_32(codes_32(high_nibbles(q0), high_nibbles(q1)), x, 2 * r + 1);
     }
-    return (sums){scale_runs_32(dots, widen(scales)), minima_32(minima, x)};
+    return (sums){scale_runs_32(dots, k.scales), minima_32(k.minima, x)};
 }
 
 static inline int8x16x2_t with_bit(int8x16_t c0, int8x16_t c1, const uint8x16_t bits[2], int j, int8_t value) {
@@ -59,17 +71,16 @@ static inline int8x16x2_t with_bit(int8x16_t c0, int8x16_t c1, const uint8x16_t 
 }
 
 static inline sums sums_q5_k(const block_q5_k *b, const cpu_group *x) {
-    uint8_t scales[8], minima[8];
+    k_scales k = unpack_k_scales(b->scales);
     int32x4_t dots[8];
     uint8x16_t bits[2] = {vld1q_u8(b->qh), vld1q_u8(b->qh + 16)};
-    block_k_scales(b->scales, scales, minima);
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++) {
         uint8x16_t q0 = vld1q_u8(b->qs + 32 * r), q1 = vld1q_u8(b->qs + 32 * r + 16);
         dots[2 * r] = dot_32(with_bit(low_nibbles(q0), low_nibbles(q1), bits, 2 * r, 16), x, 2 * r);
         dots[2 * r + 1] = dot_32(with_bit(high_nibbles(q0), high_nibbles(q1), bits, 2 * r + 1, 16), x, 2 * r + 1);
     }
-    return (sums){scale_runs_32(dots, widen(scales)), minima_32(minima, x)};
+    return (sums){scale_runs_32(dots, k.scales), minima_32(k.minima, x)};
 }
 
 /* Weights 16 k.. of a half: four bits of ql, two of qh at 2 j, minus 32 */

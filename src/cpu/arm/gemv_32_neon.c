@@ -73,14 +73,15 @@ static inline int8x16x2_t codes_mxfp4(const block_mxfp4 *b) { return table_codes
 
 /* ---- scales of eight blocks */
 
-static inline eight halves_to_floats(const uint16_t bits[8]) {
-    float16x8_t h = vreinterpretq_f16_u16(vld1q_u16(bits));
+static inline eight halves_to_floats(uint16x8_t bits) {
+    float16x8_t h = vreinterpretq_f16_u16(bits);
     return (eight){vcvt_f32_f16(vget_low_f16(h)), vcvt_high_f32_f16(h)};
 }
+/* lane by lane: eight stores and one load of all of them would wait for each other */
 #define EIGHT_HALVES(b, d)                                                                                           \
-    halves_to_floats((const uint16_t[8]){block_u16((b)[0].d), block_u16((b)[1].d), block_u16((b)[2].d),              \
-                                         block_u16((b)[3].d), block_u16((b)[4].d), block_u16((b)[5].d),              \
-                                         block_u16((b)[6].d), block_u16((b)[7].d)})
+    halves_to_floats((uint16x8_t){block_u16((b)[0].d), block_u16((b)[1].d), block_u16((b)[2].d),                     \
+                                  block_u16((b)[3].d), block_u16((b)[4].d), block_u16((b)[5].d),                     \
+                                  block_u16((b)[6].d), block_u16((b)[7].d)})
 
 #define HALF_SCALES(name)                                                                                            \
     static inline eight scales_##name(const block_##name *b) { return EIGHT_HALVES(b, d); }

@@ -1,0 +1,4 @@
+/* Many tokens times rows of 256 blocks for NEON with products of 8-bit matrices. */
+#include "cpu/arm/panels_i8mm.h"
+
+#include "cpu/arm/gemm_256.h"
