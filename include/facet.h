@@ -379,6 +379,9 @@ typedef struct facet_session facet_session;
 typedef struct facet_session_options {
     size_t size;
     int32_t max_context; /* 0: the engine's */
+    bool share_prefix;   /* true: sessions whose tokens begin alike share that part of the KV cache; false: this one
+                            shares with its own earlier timelines only */
+    uint64_t cache_salt; /* 0; only sessions of the same salt share: one user's cache is not another's */
 } facet_session_options;
 FACET_API void facet_session_options_defaults(facet_session_options *options);
 
@@ -394,9 +397,10 @@ FACET_API void facet_session_cancel(facet_session *session);
 /* Progress of a prompt: `done` of `total` tokens that had to be computed. Return false to cancel. */
 typedef bool (*facet_progress_fn)(void *ctx, size_t done, size_t total);
 
-/* Makes the timeline exactly these n >= 1 tokens. The prefix it shares with the timeline so far is reused, the rest
- * is computed. Afterwards the logits of the last token are ready. On failure the timeline is a prefix of `tokens`.
- * *n_reused (may be NULL) tells how many tokens were not computed again. */
+/* Makes the timeline exactly these n >= 1 tokens. The longest prefix whose keys and values are still known, from this
+ * session or another, is reused, the rest is computed. Afterwards the logits of the last token are ready. On failure
+ * the timeline is a prefix of `tokens`; FACET_ERROR_BUDGET: other sessions hold the KV memory that the tokens need, and
+ * nothing was computed. *n_reused (may be NULL) tells how many tokens were not computed again. */
 FACET_API facet_status facet_session_sync(facet_session *session, const int32_t *tokens, size_t n,
                                           facet_progress_fn progress, void *ctx, size_t *n_reused,
                                           facet_error *error);

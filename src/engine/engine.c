@@ -73,7 +73,9 @@ static facet_status fit_with(const facet_model *m, const facet_engine_options *o
     fit->weight_bytes = m->weight_bytes;
     fit->kv_bytes = o->kv_bytes ? o->kv_bytes : kv_need_bytes(&need);
     fit->kv_bytes_per_token = kv_growth(&m->hparams, o->kv_type);
-    fit->scratch_bytes = scratch + (FORWARD_HEAD_ROWS + 1) * n_vocab * sizeof(float);
+    /* a session's logits; those of rows that are scored, and their hidden states */
+    fit->scratch_bytes = scratch + (FORWARD_HEAD_ROWS + 1) * n_vocab * sizeof(float) +
+                         (uint64_t)o->ubatch * m->hparams.n_embd * sizeof(float);
     fit->vocabulary_bytes = vocab_memory_bytes(m->vocab);
     fit->anonymous_bytes = fit->kv_bytes + fit->scratch_bytes + fit->vocabulary_bytes + uncounted_bytes(o, n_vocab);
     return FACET_OK;
@@ -107,10 +109,8 @@ static facet_status open_parts(facet_engine *e, facet_error *err) {
     FACET_TRY(forward_plan(&m->hparams, &m->weights, e->cpu, ubatch, e->options.n_threads, &scratch, err));
     FACET_TRY(forward_new(&e->forward, &m->hparams, &m->weights, e->cpu, e->threads, ubatch, err));
     FACET_TRY(open_kv(e, err));
-    e->logits_bytes = FORWARD_HEAD_ROWS * (size_t)m->hparams.n_vocab * sizeof *e->logits;
-    e->scratch_bytes = scratch + e->logits_bytes;
-    e->logits = os_pages_new(e->logits_bytes);
-    return e->logits ? FACET_OK : error_memory(err, e->logits_bytes);
+    e->scratch_bytes = scratch + FORWARD_HEAD_ROWS * (uint64_t)m->hparams.n_vocab * sizeof(float);
+    return scheduler_open(&e->scheduler, e->forward, ubatch, m->hparams.n_vocab, m->hparams.n_embd, err);
 }
 
 facet_status facet_engine_new(facet_engine **out, facet_model *model, const facet_engine_options *options,
@@ -125,7 +125,6 @@ facet_status facet_engine_new(facet_engine **out, facet_model *model, const face
     e->options = chosen;
     e->model = model_ref(model);
     atomic_init(&e->references, 1);
-    pthread_mutex_init(&e->lock, NULL);
     facet_status status = open_parts(e, err);
     if (status != FACET_OK)
         facet_engine_free(e);
@@ -141,12 +140,11 @@ facet_engine *engine_ref(facet_engine *e) {
 
 void facet_engine_free(facet_engine *e) {
     if (!e || atomic_fetch_sub(&e->references, 1) > 1) return;
-    os_pages_free(e->logits, e->logits_bytes);
+    scheduler_close(&e->scheduler);
     kv_cache_free(e->kv);
     forward_free(e->forward);
     pool_free(e->threads);
     cpu_table_free(e->cpu);
-    pthread_mutex_destroy(&e->lock);
     facet_model_free(e->model);
     free(e);
 }

@@ -1,11 +1,10 @@
-/* struct facet_engine: threads, kernels, scratch and KV memory of one model. Owns: these, and the lock under which
- * steps run. Knows nothing of timelines and text. */
+/* struct facet_engine: threads, kernels, scratch and KV memory of one model. Owns: these, and the scheduler
+ * that shares them out. Knows nothing of timelines and text. */
 #ifndef FACET_ENGINE_ENGINE_H
 #define FACET_ENGINE_ENGINE_H
 
-#include <pthread.h>
-
 #include "engine/model.h"
+#include "engine/scheduler.h"
 #include "kv/kv.h"
 #include "model/forward.h"
 
@@ -18,10 +17,9 @@ struct facet_engine {
     pool *threads;
     forward *forward;
     kv_cache *kv;
-    float *logits; /* [FORWARD_HEAD_ROWS][n_vocab], pages untouched until something is scored */
-    size_t logits_bytes;
     uint64_t scratch_bytes;
-    pthread_mutex_t lock; /* held for one step: forward, kv and logits are used under it alone */
+    scheduler scheduler;            /* forward is used by its steps alone, kv under its lock */
+    atomic_uint_fast64_t n_private; /* sessions that share nothing, for their keys */
 };
 
 facet_engine *engine_ref(facet_engine *e);

@@ -185,7 +185,9 @@ facet_status facet_session_generate(facet_session *s, const facet_generation *ge
     double begin = os_now();
     decoder_init(&r.decoder, s->engine->model->vocab, true);
     facet_status status = prepare(&r);
+    session_enter(s);
     if (status == FACET_OK) status = run_loop(&r);
+    session_leave(s);
     if (status == FACET_OK && result) {
         *result = (facet_generation_result){.size = sizeof *result,
                                             .stop_reason = r.reason,

@@ -6,30 +6,36 @@
 
 #include "os/system.h"
 
-void facet_session_options_defaults(facet_session_options *o) { *o = (facet_session_options){.size = sizeof *o}; }
+void facet_session_options_defaults(facet_session_options *o) {
+    *o = (facet_session_options){.size = sizeof *o, .share_prefix = true};
+}
 
-static facet_status choose_context(const facet_engine *e, const facet_session_options *o, size_t *out,
+static facet_status choose_options(const facet_engine *e, const facet_session_options *in, facet_session_options *o,
                                    facet_error *err) {
     int32_t most = e->options.max_context;
-    *out = (size_t)most;
-    if (!o) return FACET_OK;
-    FACET_TRY(options_check("facet_session_options", o->size, sizeof *o, err));
+    facet_session_options_defaults(o);
+    if (in) {
+        FACET_TRY(options_check("facet_session_options", in->size, sizeof *in, err));
+        *o = *in;
+    }
     if (o->max_context < 0 || o->max_context > most) {
         return error_set(err, FACET_ERROR_ARGUMENT, "facet_session_options.max_context is %d, expected 0 to %d",
                          (int)o->max_context, (int)most);
     }
-    if (o->max_context) *out = (size_t)o->max_context;
+    if (o->max_context == 0) o->max_context = most;
     return FACET_OK;
 }
 
-static facet_status open_session(facet_session *s, facet_error *err) {
+static facet_status open_session(facet_session *s, const facet_session_options *o, facet_error *err) {
     const facet_model *m = s->engine->model;
     size_t n_vocab = m->hparams.n_vocab, n_suppress;
     const int32_t *suppress = vocab_suppressed(m->vocab, &n_suppress);
     s->tokens = malloc(s->max_context * sizeof *s->tokens);
     s->logits = malloc(n_vocab * sizeof *s->logits);
     if (!s->tokens || !s->logits) return error_memory(err, n_vocab * sizeof *s->logits);
-    FACET_TRY(kv_sequence_new(&s->kv, s->engine->kv, s->max_context, (kv_key){0}, err));
+    kv_key key = {.salt = o->cache_salt};
+    if (!o->share_prefix) key.owner = atomic_fetch_add(&s->engine->n_private, 1) + 1;
+    FACET_TRY(kv_sequence_new(&s->kv, s->engine->kv, s->max_context, key, err));
     return sampler_new(&s->sampler, n_vocab, suppress, n_suppress, err);
 }
 
@@ -37,13 +43,14 @@ facet_status facet_session_new(facet_session **out, facet_engine *engine, const 
                                facet_error *err) {
     *out = NULL;
     error_clear(err);
-    size_t max_context;
-    FACET_TRY(choose_context(engine, options, &max_context, err));
+    facet_session_options chosen;
+    FACET_TRY(choose_options(engine, options, &chosen, err));
     facet_session *s = calloc(1, sizeof *s);
     if (!s) return error_memory(err, sizeof *s);
     s->engine = engine_ref(engine);
-    s->max_context = max_context;
-    facet_status status = open_session(s, err);
+    s->max_context = (size_t)chosen.max_context;
+    scheduler_join(&engine->scheduler, &s->member);
+    facet_status status = open_session(s, &chosen, err);
     if (status != FACET_OK)
         facet_session_free(s);
     else
@@ -53,9 +60,10 @@ facet_status facet_session_new(facet_session **out, facet_engine *engine, const 
 
 void facet_session_free(facet_session *s) {
     if (!s) return;
-    pthread_mutex_lock(&s->engine->lock); /* pages go back to the shared pools */
+    scheduler_lock(&s->engine->scheduler); /* pages go back to the shared pools */
     kv_sequence_free(s->kv);
-    pthread_mutex_unlock(&s->engine->lock);
+    scheduler_unlock(&s->engine->scheduler);
+    scheduler_part(&s->engine->scheduler, &s->member);
     adapter_set_free(s->adapters);
     sampler_free(s->sampler);
     free(s->logits);
@@ -73,43 +81,27 @@ static facet_status check_cancel(facet_session *s, facet_error *err) {
     return error_set(err, FACET_ERROR_CANCELLED, "cancelled");
 }
 
+void session_enter(facet_session *s) { scheduler_enter(&s->engine->scheduler, &s->member); }
+void session_leave(facet_session *s) { scheduler_leave(&s->engine->scheduler, &s->member); }
+
 /* ---- computing */
 
-/* One step under the lock: the next n tokens after those in the cache. The hidden states of those from `wanted_from`
- * on (relative to the step) are wanted. */
-static facet_status step(facet_session *s, size_t n, size_t wanted_from, const float **hidden, size_t *n_hidden,
-                         facet_error *err) {
-    size_t at = kv_sequence_length(s->kv);
-    FACET_TRY(kv_sequence_extend(s->kv, n, err));
-    forward_segment segment = {.kv = s->kv,
-                               .tokens = s->tokens + at,
-                               .n = n,
-                               .position = at,
-                               .wanted_from = wanted_from,
-                               .adapters = s->adapters ? &s->adapters->lora : NULL};
-    forward_step(s->engine->forward, &segment, 1, hidden, n_hidden);
-    return FACET_OK;
-}
-
-static facet_status compute_chunk(facet_session *s, size_t n, bool last, facet_error *err) {
-    const float *hidden;
-    size_t n_hidden;
-    pthread_mutex_lock(&s->engine->lock);
-    facet_status status = step(s, n, last ? n - 1 : n, &hidden, &n_hidden, err);
-    if (status == FACET_OK) kv_sequence_publish(s->kv, s->tokens);
-    if (status == FACET_OK && last) forward_head(s->engine->forward, hidden, 1, s->logits);
-    pthread_mutex_unlock(&s->engine->lock);
-    if (status == FACET_OK && last) s->has_logits = true;
-    return status;
+static facet_status run(facet_session *s, request *r, facet_error *err) {
+    r->adapters = s->adapters ? &s->adapters->lora : NULL;
+    r->cancelled = &s->cancelled;
+    r->err = err;
+    return scheduler_run(&s->engine->scheduler, &s->member, r);
 }
 
 facet_status session_catch_up(facet_session *s, facet_progress_fn progress, void *ctx, facet_error *err) {
-    size_t first = kv_sequence_length(s->kv), total = s->n_tokens - first, ubatch = (size_t)s->engine->options.ubatch;
+    size_t first = kv_sequence_length(s->kv), total = s->n_tokens - first;
     while (kv_sequence_length(s->kv) < s->n_tokens) {
         FACET_TRY(check_cancel(s, err));
-        size_t left = s->n_tokens - kv_sequence_length(s->kv), n = left < ubatch ? left : ubatch;
-        FACET_TRY(compute_chunk(s, n, n == left, err));
-        if (progress && !progress(ctx, kv_sequence_length(s->kv) - first, total)) {
+        request r = {.kv = s->kv, .tokens = s->tokens, .end = s->n_tokens, .logits = s->logits};
+        FACET_TRY(run(s, &r, err));
+        size_t at = kv_sequence_length(s->kv);
+        s->has_logits = at == s->n_tokens;
+        if (progress && !progress(ctx, at - first, total)) {
             return error_set(err, FACET_ERROR_CANCELLED, "cancelled by the caller");
         }
     }
@@ -134,20 +126,15 @@ static facet_status check_tokens(const facet_session *s, const int32_t *tokens, 
     return FACET_OK;
 }
 
-static size_t shared_prefix(const facet_session *s, const int32_t *tokens, size_t n) {
-    size_t most = kv_sequence_length(s->kv), i = 0;
-    if (most > n) most = n;
-    while (i < most && s->tokens[i] == tokens[i]) i++;
-    return i;
-}
-
 /* Takes over what is known of the new timeline, but `most` tokens at most. *keep gets how many that are. */
 static facet_status take_timeline(facet_session *s, const int32_t *tokens, size_t n, size_t most, size_t *keep,
                                   facet_error *err) {
-    pthread_mutex_lock(&s->engine->lock);
+    scheduler *shared = &s->engine->scheduler;
+    scheduler_lock(shared);
     facet_status status = kv_sequence_begin(s->kv, tokens, n, most, err);
     *keep = kv_sequence_length(s->kv);
-    pthread_mutex_unlock(&s->engine->lock);
+    shared->counts.n_reused_tokens += *keep;
+    scheduler_unlock(shared);
     memcpy(s->tokens, tokens, n * sizeof *tokens);
     s->n_tokens = n;
     s->has_logits = false;
@@ -157,9 +144,9 @@ static facet_status take_timeline(facet_session *s, const int32_t *tokens, size_
 /* After a failure the timeline ends where the cache does. */
 static facet_status settle(facet_session *s, facet_status status) {
     if (status != FACET_OK) {
-        pthread_mutex_lock(&s->engine->lock);
+        scheduler_lock(&s->engine->scheduler);
         kv_sequence_trim(s->kv);
-        pthread_mutex_unlock(&s->engine->lock);
+        scheduler_unlock(&s->engine->scheduler);
         s->n_tokens = kv_sequence_length(s->kv);
         s->has_logits = false;
     }
@@ -173,10 +160,12 @@ facet_status facet_session_sync(facet_session *s, const int32_t *tokens, size_t 
     double begin = os_now();
     size_t keep = n;
     facet_status status = FACET_OK;
-    bool same = s->has_logits && s->n_tokens == n && shared_prefix(s, tokens, n) == n;
+    bool same = s->has_logits && s->n_tokens == n && !memcmp(s->tokens, tokens, n * sizeof *tokens);
     if (!same) status = take_timeline(s, tokens, n, n - 1, &keep, err);
     if (n_reused) *n_reused = keep;
+    session_enter(s);
     if (status == FACET_OK) status = session_catch_up(s, progress, ctx, err);
+    session_leave(s);
     s->prompt_seconds = os_now() - begin;
     s->prompt_tokens = n - keep;
     return settle(s, status);
@@ -184,8 +173,11 @@ facet_status facet_session_sync(facet_session *s, const int32_t *tokens, size_t 
 
 const float *facet_session_logits(facet_session *s) {
     if (s->n_tokens == 0) return NULL;
-    if (!s->has_logits && settle(s, session_catch_up(s, NULL, NULL, NULL)) != FACET_OK) return NULL;
-    return s->has_logits ? s->logits : NULL;
+    if (s->has_logits) return s->logits;
+    session_enter(s);
+    facet_status status = session_catch_up(s, NULL, NULL, NULL);
+    session_leave(s);
+    return settle(s, status) == FACET_OK ? s->logits : NULL;
 }
 
 facet_status facet_session_set_adapters(facet_session *s, const facet_adapter_use *uses, size_t n, facet_error *err) {
@@ -196,10 +188,12 @@ facet_status facet_session_set_adapters(facet_session *s, const facet_adapter_us
         adapter_set_free(set);
         return FACET_OK;
     }
-    pthread_mutex_lock(&s->engine->lock);
+    scheduler_pause(&s->engine->scheduler);
     facet_status status = set ? forward_reserve(s->engine->forward, set->lora.rank, err) : FACET_OK;
-    if (status == FACET_OK) kv_sequence_set_key(s->kv, (kv_key){.context = adapter_set_key(set)});
-    pthread_mutex_unlock(&s->engine->lock);
+    kv_key key = kv_sequence_key(s->kv);
+    key.context = adapter_set_key(set);
+    if (status == FACET_OK) kv_sequence_set_key(s->kv, key);
+    scheduler_resume(&s->engine->scheduler);
     if (status == FACET_OK) {
         adapter_set *old = s->adapters;
         s->adapters = set;
@@ -214,49 +208,62 @@ facet_status facet_session_set_adapters(facet_session *s, const facet_adapter_us
 /* ---- all logits */
 
 typedef struct score_job {
+    facet_session *s;
     size_t row; /* of the next hidden state */
     facet_row_fn on_row;
     void *ctx;
+    facet_error *err;
+    float *hidden; /* [ubatch][n_embd] those of a step */
+    float *logits; /* [head_rows][n_vocab] */
+    size_t head_rows;
 } score_job;
 
-/* The head is computed a few rows at a time, so that no more than these are ever held. Under the lock. */
-static facet_status stream_rows(facet_session *s, score_job *job, const float *hidden, size_t n, facet_error *err) {
-    const facet_engine *e = s->engine;
-    size_t n_vocab = e->model->hparams.n_vocab, n_embd = e->model->hparams.n_embd;
-    for (size_t i = 0; i < n; i += FORWARD_HEAD_ROWS) {
-        size_t rows = n - i < FORWARD_HEAD_ROWS ? n - i : FORWARD_HEAD_ROWS;
-        forward_head(e->forward, hidden + i * n_embd, rows, e->logits);
-        for (size_t r = 0; r < rows; r++) {
-            if (!job->on_row(job->ctx, job->row++, e->logits + r * n_vocab, n_vocab)) {
-                return error_set(err, FACET_ERROR_CANCELLED, "cancelled by the caller");
+/* The head is computed a few rows at a time, so that no more than these are ever held. */
+static facet_status stream_rows(score_job *job, size_t n) {
+    facet_session *s = job->s;
+    size_t n_vocab = s->engine->model->hparams.n_vocab, n_embd = s->engine->model->hparams.n_embd;
+    for (size_t i = 0; i < n; i += job->head_rows) {
+        size_t rows = n - i < job->head_rows ? n - i : job->head_rows;
+        FACET_TRY(check_cancel(s, job->err));
+        request r = {.hidden = job->hidden + i * n_embd, .n_hidden = rows, .logits = job->logits};
+        FACET_TRY(run(s, &r, job->err));
+        for (size_t k = 0; k < rows; k++) {
+            if (!job->on_row(job->ctx, job->row++, job->logits + k * n_vocab, n_vocab)) {
+                return error_set(job->err, FACET_ERROR_CANCELLED, "cancelled by the caller");
             }
         }
-        memcpy(s->logits, e->logits + (rows - 1) * n_vocab, n_vocab * sizeof *s->logits);
+        memcpy(s->logits, job->logits + (rows - 1) * n_vocab, n_vocab * sizeof *s->logits);
     }
     return FACET_OK;
 }
 
-static facet_status score_chunk(facet_session *s, score_job *job, size_t n, size_t wanted_from, facet_error *err) {
-    const float *hidden;
-    size_t n_hidden;
-    pthread_mutex_lock(&s->engine->lock);
-    facet_status status = step(s, n, wanted_from, &hidden, &n_hidden, err);
-    if (status == FACET_OK) kv_sequence_publish(s->kv, s->tokens);
-    if (status == FACET_OK) status = stream_rows(s, job, hidden, n_hidden, err);
-    pthread_mutex_unlock(&s->engine->lock);
-    return status;
-}
-
-static facet_status score_all(facet_session *s, score_job *job, facet_error *err) {
-    size_t ubatch = (size_t)s->engine->options.ubatch;
-    for (size_t at; (at = kv_sequence_length(s->kv)) < s->n_tokens;) {
-        FACET_TRY(check_cancel(s, err));
-        size_t n = s->n_tokens - at < ubatch ? s->n_tokens - at : ubatch;
-        size_t wanted = job->row > at ? job->row - at : 0;
-        FACET_TRY(score_chunk(s, job, n, wanted < n ? wanted : n, err));
+static facet_status score_all(score_job *job) {
+    facet_session *s = job->s;
+    while (kv_sequence_length(s->kv) < s->n_tokens) {
+        FACET_TRY(check_cancel(s, job->err));
+        request r = {
+            .kv = s->kv, .tokens = s->tokens, .end = s->n_tokens, .hidden = job->hidden, .hidden_from = job->row};
+        FACET_TRY(run(s, &r, job->err));
+        FACET_TRY(stream_rows(job, r.n_hidden));
     }
     s->has_logits = true;
     return FACET_OK;
+}
+
+static facet_status score(facet_session *s, score_job *job) {
+    size_t ubatch = (size_t)s->engine->options.ubatch, n_embd = s->engine->model->hparams.n_embd;
+    size_t row_bytes = s->engine->model->hparams.n_vocab * sizeof(float);
+    job->head_rows = ubatch < FORWARD_HEAD_ROWS ? ubatch : FORWARD_HEAD_ROWS;
+    job->hidden = malloc(ubatch * n_embd * sizeof *job->hidden);
+    job->logits = malloc(job->head_rows * row_bytes);
+    bool ok = job->hidden && job->logits;
+    facet_status status = ok ? FACET_OK : error_memory(job->err, job->head_rows * row_bytes);
+    session_enter(s);
+    if (ok) status = score_all(job);
+    session_leave(s);
+    free(job->hidden);
+    free(job->logits);
+    return status;
 }
 
 facet_status facet_session_score(facet_session *s, const int32_t *tokens, size_t n, size_t first, facet_row_fn on_row,
@@ -268,6 +275,7 @@ facet_status facet_session_score(facet_session *s, const int32_t *tokens, size_t
     }
     size_t keep;
     facet_status status = take_timeline(s, tokens, n, first, &keep, err);
-    if (status == FACET_OK) status = score_all(s, &(score_job){.row = first, .on_row = on_row, .ctx = ctx}, err);
+    score_job job = {.s = s, .row = first, .on_row = on_row, .ctx = ctx, .err = err};
+    if (status == FACET_OK) status = score(s, &job);
     return settle(s, status);
 }

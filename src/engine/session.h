@@ -18,12 +18,16 @@ struct facet_session {
     bool has_logits;       /* they are those after the last token */
     adapter_set *adapters; /* NULL: none; the KV cache was computed with them */
     sampler *sampler;
+    member member; /* its place with the scheduler */
     atomic_bool cancelled;
     double prompt_seconds; /* of the last sync */
     size_t prompt_tokens;
 };
 
-/* Computes what the KV cache lacks of the timeline, and the logits after its last token. */
+/* Around every call that computes, so that the steps of other sessions wait for this one's next token. */
+void session_enter(facet_session *s);
+void session_leave(facet_session *s);
+/* Computes what the KV cache lacks of the timeline, and the logits after its last token. Entered. */
 facet_status session_catch_up(facet_session *s, facet_progress_fn progress, void *ctx, facet_error *err);
 
 #endif

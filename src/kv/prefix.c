@@ -24,7 +24,7 @@ static int32_t first_child(const kv_index *x, int32_t parent) {
     return parent == NO_NODE ? x->roots : x->nodes[parent].first_child;
 }
 
-static bool same_key(kv_key a, kv_key b) { return a.context == b.context && a.salt == b.salt; }
+static bool same_key(kv_key a, kv_key b) { return a.context == b.context && a.salt == b.salt && a.owner == b.owner; }
 
 static size_t common_tokens(const int32_t *a, const int32_t *b, size_t n) {
     size_t i = 0;

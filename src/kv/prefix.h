@@ -17,6 +17,7 @@ enum { NO_NODE = -1 };
 typedef struct kv_key {
     uint64_t context;
     uint64_t salt;
+    uint64_t owner; /* 0: shared by all of the same salt; else of one sequence alone */
 } kv_key;
 
 typedef struct kv_node {

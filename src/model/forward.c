@@ -222,3 +222,10 @@ static void head_main(const pool_worker *t, void *ctx) {
 void forward_head(forward *f, const float *hidden, size_t n_rows, float *logits) {
     pool_run(f->threads, head_main, &(head_job){.f = f, .hidden = hidden, .n_rows = n_rows, .logits = logits});
 }
+
+const float *forward_recall(forward *f, const float *hidden, size_t n_rows, const lora_set *adapters) {
+    memcpy(f->hidden, hidden, n_rows * f->h->n_embd * sizeof *hidden);
+    f->segments[0].adapters = adapters;
+    for (size_t i = 0; i < n_rows; i++) f->rows[i].segment = 0;
+    return f->hidden;
+}

@@ -41,6 +41,9 @@ void forward_step(forward *f, const forward_segment *segments, size_t n_segments
 /* logits[n_rows][n_vocab] of at most FORWARD_HEAD_ROWS of the hidden rows that the last step gave: `hidden` points to
  * the first of them, their adapters are those of the step. */
 void forward_head(forward *f, const float *hidden, size_t n_rows, float *logits);
+/* Hidden states that an earlier step gave take the place of the last step's, for forward_head. At most `ubatch` rows,
+ * all with the same adapters; returns where they are now. */
+const float *forward_recall(forward *f, const float *hidden, size_t n_rows, const lora_set *adapters);
 
 /* For tests: called on one thread after each layer with the residual stream of the rows still in the pass. */
 typedef void (*forward_observer)(void *ctx, uint32_t layer, const float *x, size_t n_rows, size_t n_embd);

@@ -1,0 +1,189 @@
+/* Forming and computing a step. See batch.h. */
+#include "engine/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "os/system.h"
+
+facet_status batch_open(batch *b, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd, facet_error *err) {
+    *b = (batch){.forward = f, .ubatch = ubatch, .n_vocab = n_vocab, .n_embd = n_embd};
+    b->logits_bytes = FORWARD_HEAD_ROWS * n_vocab * sizeof *b->logits;
+    b->logits = os_pages_new(b->logits_bytes);
+    b->segments = malloc(ubatch * sizeof *b->segments);
+    b->tokens = malloc(ubatch * sizeof(request *));
+    return b->logits && b->segments && b->tokens ? FACET_OK : error_memory(err, b->logits_bytes);
+}
+
+void batch_close(batch *b) {
+    os_pages_free(b->logits, b->logits_bytes);
+    free(b->segments);
+    free(b->tokens);
+}
+
+/* ---- who takes part */
+
+/* Moves the requests that `take` wants from one list to the end of another; the order stays. */
+typedef bool (*request_test)(const request *r);
+static request *take_matching(request **queue, request_test take) {
+    request *taken = NULL, **end = &taken;
+    while (*queue) {
+        request *r = *queue;
+        if (!take(r)) {
+            queue = &r->next;
+            continue;
+        }
+        *queue = r->next;
+        r->next = NULL;
+        *end = r;
+        end = &r->next;
+    }
+    return taken;
+}
+
+static bool is_cancelled(const request *r) { return r->cancelled && atomic_load(r->cancelled); }
+static bool is_head(const request *r) { return r->kv == NULL; }
+static bool is_granted(const request *r) { return r->n_granted > 0; }
+
+static request *take_cancelled(request **queue) {
+    request *list = take_matching(queue, is_cancelled);
+    for (request *r = list; r; r = r->next) {
+        atomic_store(r->cancelled, false);
+        r->done = true;
+        r->status = error_set(r->err, FACET_ERROR_CANCELLED, "cancelled");
+    }
+    return list;
+}
+
+/* A prompt beside decoding sessions takes a part of the ubatch only: they wait for the whole step. */
+static size_t prompt_room(size_t ubatch, size_t n_single) {
+    size_t part = ubatch / 4 > 32 ? ubatch / 4 : 32, room = ubatch - n_single;
+    return n_single && room > part ? part : room;
+}
+
+static size_t count_prompts(const request *queue) {
+    size_t n = 0;
+    for (; queue; queue = queue->next) n += request_left(queue) > 1;
+    return n;
+}
+
+/* One token each for those who need no more; where there are prompts they keep room for one token at least. */
+static size_t grant_singles(request *queue, size_t room) {
+    size_t n = 0;
+    for (request *r = queue; r; r = r->next) {
+        if (request_left(r) == 1 && n < room) {
+            r->n_granted = 1;
+            n++;
+        }
+    }
+    return n;
+}
+
+static void grant_prompts(request *queue, size_t n_prompts, size_t room) {
+    for (request *r = queue; r && room; r = r->next) {
+        size_t left = request_left(r), share = room / (n_prompts ? n_prompts : 1);
+        if (left <= 1) continue;
+        if (share == 0) share = 1;
+        r->n_granted = left < share ? left : share;
+        room -= r->n_granted;
+        n_prompts--;
+    }
+    for (request *r = queue; r && room; r = r->next) { /* what short prompts did not need */
+        if (r->n_granted == 0) continue;
+        size_t left = request_left(r) - r->n_granted, more = left < room ? left : room;
+        r->n_granted += more;
+        room -= more;
+    }
+}
+
+static void grant(const batch *b, request *queue) {
+    size_t n_prompts = count_prompts(queue);
+    size_t n_single = grant_singles(queue, n_prompts ? b->ubatch - 1 : b->ubatch);
+    if (n_prompts) grant_prompts(queue, n_prompts, prompt_room(b->ubatch, n_single));
+}
+
+/* ---- forming */
+
+static bool wants_logits(const request *r) { return r->logits && r->n_granted == request_left(r); }
+
+static void add_segment(batch *b, request *r, size_t at) {
+    size_t wanted = r->n_granted;
+    if (r->hidden) wanted = r->hidden_from > at ? r->hidden_from - at : 0;
+    if (r->logits && at + r->n_granted == r->end) wanted = r->n_granted - 1;
+    if (wanted > r->n_granted) wanted = r->n_granted;
+    r->n_hidden = r->hidden ? r->n_granted - wanted : 0;
+    b->tokens[b->n_tokens] = r;
+    b->segments[b->n_tokens++] = (forward_segment){.kv = r->kv,
+                                                   .tokens = r->tokens + at,
+                                                   .n = r->n_granted,
+                                                   .position = at,
+                                                   .wanted_from = wanted,
+                                                   .adapters = r->adapters};
+    b->n_rows += r->n_granted;
+}
+
+/* Adds those of the list that want logits, or the others: hidden states come in the order of segments, and what the
+ * head reads has to lie side by side. The refused go to `failed`. */
+static void add_segments(batch *b, request **list, bool logits, request **failed) {
+    while (*list) {
+        request *r = *list;
+        size_t at = kv_sequence_length(r->kv);
+        if (wants_logits(r) != logits) {
+            list = &r->next;
+            continue;
+        }
+        *list = r->next;
+        r->status = kv_sequence_extend(r->kv, r->n_granted, r->err);
+        if (r->status == FACET_OK) {
+            add_segment(b, r, at);
+            continue;
+        }
+        r->done = true;
+        r->next = *failed;
+        *failed = r;
+    }
+}
+
+request *batch_form(batch *b, request **queue) {
+    b->n_tokens = b->n_rows = 0;
+    request *over = take_cancelled(queue);
+    b->heads = take_matching(queue, is_head);
+    grant(b, *queue);
+    request *list = take_matching(queue, is_granted);
+    add_segments(b, &list, true, &over);
+    b->n_logits = b->n_tokens;
+    add_segments(b, &list, false, &over);
+    return over;
+}
+
+/* ---- computing */
+
+/* One session's logits go straight to it; those of several are computed together and handed out. */
+static void compute_logits(batch *b, const float *hidden) {
+    for (size_t i = 0; i < b->n_logits;) {
+        size_t n = b->n_logits - i < FORWARD_HEAD_ROWS ? b->n_logits - i : FORWARD_HEAD_ROWS;
+        float *out = n == 1 ? b->tokens[i]->logits : b->logits;
+        forward_head(b->forward, hidden + i * b->n_embd, n, out);
+        for (size_t k = 0; k < n && n > 1; k++) {
+            memcpy(b->tokens[i + k]->logits, b->logits + k * b->n_vocab, b->n_vocab * sizeof *out);
+        }
+        i += n;
+    }
+}
+
+void batch_compute(batch *b) {
+    const float *hidden = NULL;
+    size_t n_hidden;
+    if (b->n_tokens) forward_step(b->forward, b->segments, b->n_tokens, &hidden, &n_hidden);
+    compute_logits(b, hidden);
+    size_t at = b->n_logits;
+    for (size_t i = b->n_logits; i < b->n_tokens; i++) {
+        request *r = b->tokens[i];
+        if (r->n_hidden) memcpy(r->hidden, hidden + at * b->n_embd, r->n_hidden * b->n_embd * sizeof *hidden);
+        at += r->n_hidden;
+    }
+    for (request *r = b->heads; r; r = r->next) {
+        const float *rows = forward_recall(b->forward, r->hidden, r->n_hidden, r->adapters);
+        forward_head(b->forward, rows, r->n_hidden, r->logits);
+    }
+}

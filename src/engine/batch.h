@@ -1,0 +1,32 @@
+/* A step of many sessions: which requests take part with how many tokens, and its computation. Owns: the lists of a
+ * step and the logits of several sessions. Knows nothing of threads and waiting. */
+#ifndef FACET_ENGINE_BATCH_H
+#define FACET_ENGINE_BATCH_H
+
+#include "engine/request.h"
+
+typedef struct batch {
+    forward *forward; /* borrowed */
+    size_t ubatch, n_vocab, n_embd;
+    float *logits; /* [FORWARD_HEAD_ROWS][n_vocab]: untouched pages until two sessions decode together */
+    size_t logits_bytes;
+    forward_segment *segments; /* [ubatch] */
+    request **tokens;          /* [ubatch] those of the segments; the first n_logits want logits */
+    size_t n_tokens, n_logits;
+    size_t n_rows;  /* tokens in all */
+    request *heads; /* rows to be turned into logits, a list */
+} batch;
+
+facet_status batch_open(batch *b, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd, facet_error *err);
+void batch_close(batch *b);
+
+/* Takes the requests of the next step out of `*queue` and makes room for their tokens in the KV cache. Single tokens
+ * go first, prompts share what is left of the ubatch; who finds no place stays in front of the queue. Requests that
+ * are cancelled or get no memory are `done` with their status and returned as a list. */
+request *batch_form(batch *b, request **queue);
+/* Computes what was formed. */
+void batch_compute(batch *b);
+
+static inline size_t request_left(const request *r) { return r->end - kv_sequence_length(r->kv); }
+
+#endif
