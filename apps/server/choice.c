@@ -40,13 +40,17 @@ static json_t *token_json(const facet_model *model, int32_t id, float logprob) {
     return json;
 }
 
-static void add_logprob(choice_reader *r, const facet_token *token) {
-    const facet_model *model = r->j->server->model;
+json_t *logprob_entry(const facet_model *model, const facet_token *token) {
     json_t *entry = token_json(model, token->id, token->logprob), *top = json_array();
     for (size_t i = 0; i < token->n_top; i++)
         json_array_append_new(top, token_json(model, token->top[i].id, token->top[i].logprob));
-    if (json_object_set_new(entry, "top_logprobs", top) || json_array_append_new(r->c->logprobs, entry))
-        r->no_memory = true;
+    if (!json_object_set_new(entry, "top_logprobs", top)) return entry;
+    json_decref(entry);
+    return NULL;
+}
+
+static void add_logprob(choice_reader *r, const facet_token *token) {
+    if (json_array_append_new(r->c->logprobs, logprob_entry(r->j->server->model, token))) r->no_memory = true;
 }
 
 /* ---- text and calls */

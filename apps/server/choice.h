@@ -24,4 +24,7 @@ bool choice_reader_exhausted(const choice_reader *r);
 void choice_reader_finish(choice_reader *r);
 void choice_reader_free(choice_reader *r);
 
+/* {token, logprob, bytes, top_logprobs} of OpenAI's API; NULL: no memory. */
+json_t *logprob_entry(const facet_model *model, const facet_token *token);
+
 #endif

@@ -16,12 +16,16 @@ static bool read_logprobs(job *j, const fields *f) {
     return true;
 }
 
-static bool read_request(job *j) {
+bool openai_read_messages(job *j) {
     if (!job_parse(j)) return false;
     const fields f = {j->body, "", &j->error};
     j->is_chat = true;
-    return messages_read(j, &f) && tools_read(j, &f) && params_read(j, &f) && params_thinking(j, &f) &&
-           field_int32(&f, "max_completion_tokens", 1, INT32_MAX, &j->generation.max_tokens) &&
+    return messages_read(j, &f) && tools_read(j, &f) && params_thinking(j, &f);
+}
+
+static bool read_request(job *j) {
+    const fields f = {j->body, "", &j->error};
+    return params_read(j, &f) && field_int32(&f, "max_completion_tokens", 1, INT32_MAX, &j->generation.max_tokens) &&
            read_logprobs(j, &f) && constrain_read_format(j, &f);
 }
 
@@ -134,7 +138,7 @@ static const answer_shape stream = {
 void openai_chat(exchange *x) {
     job *j = job_new(x, "chatcmpl-");
     if (!j) return;
-    if (!read_request(j) || !job_render(j) || !constrain_prepare(j)) {
+    if (!openai_read_messages(j) || !read_request(j) || !job_render(j) || !constrain_prepare(j)) {
         job_refuse(j);
         return;
     }

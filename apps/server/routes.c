@@ -2,6 +2,7 @@
 #include "routes.h"
 #include "info.h"
 #include "openai.h"
+#include "tokens.h"
 
 #include <string.h>
 
@@ -17,6 +18,11 @@ static const route table[] = {
     {"GET", "/v1/adapters", API_OPENAI, false, info_adapters},
     {"POST", "/v1/chat/completions", API_OPENAI, false, openai_chat},
     {"POST", "/chat/completions", API_OPENAI, false, openai_chat},
+    {"POST", "/v1/completions", API_OPENAI, false, openai_completions},
+    {"POST", "/completions", API_OPENAI, false, openai_completions},
+    {"POST", "/tokenize", API_OPENAI, false, tokens_tokenize},
+    {"POST", "/detokenize", API_OPENAI, false, tokens_detokenize},
+    {"POST", "/apply-template", API_OPENAI, false, tokens_apply_template},
 };
 
 static bool path_matches(const char *pattern, const char *path) {

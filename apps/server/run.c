@@ -1,6 +1,7 @@
 /* Runs a job: a session for each prompt, one answer after the other, on the thread of a slot. Owns what happens
  * between the engine and the reader of its output; answers JSON nowhere. */
 #include "choice.h"
+#include "prompt_logprobs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,8 @@ static facet_status run_choice(run *r, size_t index) {
     if (!set_ids(r, prompt)) return FACET_ERROR_MEMORY;
     double begin = clock_seconds();
     facet_status status = choice_reader_init(&r->reader, j, index, &r->error);
+    if (!status && j->echo && j->generation.logprobs)
+        status = prompt_logprobs(j, r->reader.c, r->entry.session, prompt, &r->error);
     if (!status) status = sync(r, &reused);
     if (status) return status;
     j->prompt_seconds += clock_seconds() - begin;
