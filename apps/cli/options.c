@@ -234,6 +234,7 @@ bool cli_options_parse(cli_options *o, int argc, char **argv, char *why, size_t 
 void cli_options_free(cli_options *o) {
     free(o->arguments);
     free(o->logit_bias.items);
+    free(o->tensor_type.items);
     free(o->stop.items);
     free(o->api_key.items);
     free(o->cors.items);

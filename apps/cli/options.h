@@ -60,7 +60,7 @@ typedef struct cli_options {
     const char **arguments; /* what is not an option, in order */
     size_t n_arguments;
 
-    const char *model, *system, *tools, *ids, *output, *kl_base, *save_logits, *cpu, *completion;
+    const char *model, *system, *tools, *ids, *output, *kl_base, *save_logits, *cpu, *completion, *imatrix;
     const char *host, *unix_path, *api_key_file, *tls_cert, *tls_key, *alias, *access_log;
     bool force;
     int64_t port, parallel, queue, max_body, timeout, drain;
@@ -70,7 +70,7 @@ typedef struct cli_options {
     int64_t max_tokens, top_k, prompt_tokens, decode_tokens, repeats, depth, threads, context;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     option_seed seed;
-    option_list logit_bias, stop;
+    option_list logit_bias, stop, tensor_type;
     int kv; /* a facet_kv_type */
 } cli_options;
 

@@ -98,6 +98,41 @@ void facet_gguf_add_copy(facet_gguf_writer *writer, const facet_gguf *from, size
 facet_status facet_gguf_writer_finish(facet_gguf_writer *writer, const char *path, facet_error *error);
 void facet_gguf_writer_free(facet_gguf_writer *writer);
 
+/* ------------------------------------------------------------------------------------------- changing types of
+ * weights */
+
+/* Called now and then with bytes of weights; false stops the work with FACET_ERROR_CANCELLED. */
+typedef bool (*facet_tools_progress_fn)(void *ctx, uint64_t done, uint64_t total);
+
+typedef struct facet_quantize_options {
+    size_t size;
+    const char *type; /* a name of facet_quantize_type; NULL: only tensor_types change anything */
+    /* "REGEX=TYPE": POSIX extended, matched anywhere in a tensor's name; the first that matches decides. TYPE is the
+     * name of a block format. Vectors are never changed. */
+    const char *const *tensor_types;
+    size_t n_tensor_types;
+    /* NULL, or a GGUF file of mean squares for each column of a matrix (tensors NAME.in_sum2 and NAME.counts, as the
+     * imatrix program of llama.cpp writes them); the search then weighs errors with them. */
+    const char *importance;
+    int threads; /* 0: all this process may use; the file is the same for any number */
+    facet_tools_progress_fn on_progress;
+    void *ctx;
+} facet_quantize_options;
+void facet_quantize_options_defaults(facet_quantize_options *options);
+
+typedef struct facet_quantize_result {
+    size_t size;
+    size_t n_tensors, n_changed, n_requantised; /* requantised: they were no floats before */
+    uint64_t in_bytes, out_bytes;               /* of all tensors */
+} facet_quantize_result;
+
+/* Names that options.type takes ("q4_k_m"), i from 0; NULL past the end. */
+const char *facet_quantize_type(size_t i);
+/* Writes `out` as `in` with its matrices in other types. Needs little memory whatever the size; `out` appears whole or
+ * not at all. `result` may be NULL. */
+facet_status facet_quantize(const char *in, const char *out, const facet_quantize_options *options,
+                            facet_quantize_result *result, facet_error *error);
+
 #ifdef __cplusplus
 }
 #endif
