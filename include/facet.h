@@ -511,6 +511,32 @@ FACET_API facet_status facet_session_generate(facet_session *session, const face
                                               facet_token_fn on_token, void *ctx, facet_generation_result *result,
                                               facet_error *error);
 
+/* ------------------------------------------------------------------------------------------------ statistics */
+
+/* What an engine does and has done, for servers and dashboards. Sessions that are called at the same time compute in
+ * shared steps; n_step_sessions / n_steps is the mean size of a batch. */
+typedef struct facet_engine_stats {
+    size_t size;
+    /* now */
+    uint32_t n_sessions; /* that exist */
+    uint32_t n_running;  /* in a call that computes */
+    uint32_t n_waiting;  /* of these, waiting for a step or taking part in one */
+    uint32_t last_step_sessions;
+    uint64_t kv_bytes;        /* the budget: what the KV cache may use at most */
+    uint64_t kv_used_bytes;   /* held by sessions */
+    uint64_t kv_cached_bytes; /* known prefixes that no session holds, given up when the memory is needed */
+    /* since the engine began */
+    uint64_t n_steps;
+    uint64_t n_step_sessions;    /* sessions of all steps */
+    uint64_t n_tokens_prompt;    /* computed several at a time */
+    uint64_t n_tokens_single;    /* computed one a step: decoding, and last tokens of prompts */
+    uint64_t n_tokens_reused;    /* of prompts, not computed because they were known */
+    uint32_t most_step_sessions; /* in one step */
+    double busy_seconds;         /* in steps */
+} facet_engine_stats;
+/* Set stats->size to sizeof *stats before the call. */
+FACET_API facet_status facet_engine_get_stats(facet_engine *engine, facet_engine_stats *stats);
+
 #ifdef __cplusplus
 }
 #endif

@@ -12,8 +12,8 @@ static int32_t ancestor(const kv_index *x, int32_t node, size_t n_pages) {
     return node;
 }
 
-/* The last page in front of position n, but not before page `first`, whose sliding part is gone; `first` - 1 when all
- * are there. As numbers from 1 on: 0 stands for "none". */
+/* The last page of the path, but not before page `first`, whose sliding part is gone: its number plus 1, or 0 when
+ * all are there. */
 static size_t missing_sliding(const kv_index *x, int32_t node, size_t first) {
     for (; node != NO_NODE && x->nodes[node].depth >= first; node = x->nodes[node].parent) {
         if (x->nodes[node].pages[KV_SLIDING] == NO_PAGE) return (size_t)x->nodes[node].depth + 1;
@@ -134,12 +134,11 @@ static bool take_over(kv_sequence *s, const kv_match *m) {
 
 static void resume(kv_sequence *s, const int32_t *tokens, size_t most) {
     kv_match m = kv_match_find(s->cache, s->key, tokens, most);
-    s->checkpoints[1] = m.n_known > m.n ? m.n_known : 0; /* next time it shall be there */
-    if (!take_over(s, &m)) {
-        m = kv_match_find(s->cache, s->key, tokens, s->length);
-        take_over(s, &m);
-    }
-    kv_index_touch(&s->cache->index, s->node);
+    s->checkpoints[1] = m.n_known; /* where timelines part: others will come to this point */
+    kv_index_touch(&s->cache->index, m.tail != NO_NODE ? m.tail : m.node);
+    if (take_over(s, &m)) return;
+    m = kv_match_find(s->cache, s->key, tokens, s->length);
+    take_over(s, &m);
 }
 
 facet_status kv_sequence_begin(kv_sequence *s, const int32_t *tokens, size_t n, size_t most, facet_error *err) {
