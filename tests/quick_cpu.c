@@ -224,6 +224,7 @@ static void check_quantise(const cpu_table *candidate, const cpu_kernel *kernel)
         float *at = x + turn % 2, power = ldexpf(1.0f, turn % 250 - 140);
         for (int i = 0; i < CPU_GROUP; i++)
             at[i] = turn % 5 ? next_float() * power : (float)(i % 33 - 16) * power / 2;
+        if (turn % 5 == 0) at[0] = 127 * power; /* now the others lie halfway between two codes */
         if (turn % 7 == 0) at[next_random() % CPU_GROUP] = special[next_random() % 7];
         if (turn % 11 == 0) memset(at + 32, 0, 64 * sizeof *at);
         cpu_group want, got;
