@@ -70,7 +70,7 @@ static void assert_divergence(const char *path, const char *truth, facet_kv_type
     comparison c = {.want = golden_data(&g, "logits", &n_logits), .first = n - 32};
     assert_ok(facet_session_score(session, ids, n, c.first, compare_row, &c, &error), &error);
     assert_int_equal(c.n, 32);
-    print_message("%s: mean KL divergence %.2e, bound %.0e\n", truth, c.sum / 32, bound);
+    print_message("%s: mean KL divergence %.2e, bound %.1e\n", truth, c.sum / 32, bound);
     assert_true(c.sum / 32 <= bound);
     golden_close(&g);
     facet_session_free(session);
