@@ -128,10 +128,30 @@ typedef struct facet_quantize_result {
 
 /* Names that options.type takes ("q4_k_m"), i from 0; NULL past the end. */
 const char *facet_quantize_type(size_t i);
-/* Writes `out` as `in` with its matrices in other types. Needs little memory whatever the size; `out` appears whole or
- * not at all. `result` may be NULL. */
+/* Writes `out` as `in` with its matrices in other types. Needs little memory whatever the size; `out` appears whole
+ * or not at all. `result` may be NULL. */
 facet_status facet_quantize(const char *in, const char *out, const facet_quantize_options *options,
                             facet_quantize_result *result, facet_error *error);
+
+/* --------------------------------------------------------------------------------------------- from safetensors */
+
+typedef struct facet_convert_options {
+    size_t size;
+    const char *type;                /* a name of facet_quantize_type; NULL: matrices keep the checkpoint's types */
+    const char *const *tensor_types; /* as in facet_quantize_options */
+    size_t n_tensor_types;
+    const char *name; /* general.name; NULL: the folder's */
+    int threads;      /* 0: all this process may use */
+    facet_tools_progress_fn on_progress;
+    void *ctx;
+} facet_convert_options;
+void facet_convert_options_defaults(facet_convert_options *options);
+
+/* Writes a Gemma 4 model of a Hugging Face folder (config.json, tokenizer.json, model.safetensors or its shards, and
+ * where they are there generation_config.json, tokenizer_config.json, chat_template.jinja) as GGUF: the text model,
+ * of any kind. `out` appears whole or not at all. */
+facet_status facet_convert(const char *dir, const char *out, const facet_convert_options *options,
+                           facet_error *error);
 
 #ifdef __cplusplus
 }
