@@ -28,6 +28,20 @@ bool constrain_read_format(job *j, const fields *f) {
     return type != 2 || read_schema(j, &format);
 }
 
+bool constrain_read_ollama(job *j, const fields *f) {
+    const facet_value *format = field_get(f, "format");
+    size_t n = 1;
+    if (facet_value_typeof(format) == FACET_VALUE_STRING) facet_value_text(format, &n);
+    if (!format || !n) return true;
+    if (value_says(format, "json")) {
+        j->format = FORMAT_JSON;
+        return true;
+    }
+    if (!field_object(f, "format", &j->schema)) return false;
+    j->format = FORMAT_SCHEMA;
+    return true;
+}
+
 bool constrain_prepare(job *j) {
     if (j->format != FORMAT_TEXT)
         return request_refuse(&j->error, 501, "response_format", "not_built",

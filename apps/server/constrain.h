@@ -5,8 +5,10 @@
 
 #include "job.h"
 
-/* Reads response_format (also Ollama's `format`, given as `name`) and grammar. False: refused. */
+/* Reads response_format and grammar. False: refused. */
 bool constrain_read_format(job *j, const fields *f);
+/* Reads Ollama's format: "json" or a schema. */
+bool constrain_read_ollama(job *j, const fields *f);
 /* After the prompt is made: builds what the generation needs. False: refused, never ignored. */
 bool constrain_prepare(job *j);
 void constrain_free(job *j);

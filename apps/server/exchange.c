@@ -98,7 +98,7 @@ void exchange_reply_constant(exchange *x, const char *content_type, const void *
 static const char no_memory[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\"}}";
 
 void exchange_reply_json(exchange *x, int status, json_t *json) {
-    char *data = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *data = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(16)) : NULL;
     if (data) {
         exchange_reply(x, status, "application/json", data, strlen(data));
     } else {
@@ -175,7 +175,7 @@ bool exchange_write(exchange *x, const char *data, size_t n) {
 
 static bool write_json(exchange *x, const char *before, const char *name, const char *between, json_t *json,
                        const char *after) {
-    char *data = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *data = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(16)) : NULL;
     text t = {0};
     bool ok = data && cli_text_append(&t, before, strlen(before)) && cli_text_append(&t, name, strlen(name)) &&
               cli_text_append(&t, between, strlen(between)) && cli_text_append(&t, data, strlen(data)) &&

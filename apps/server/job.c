@@ -59,6 +59,7 @@ void job_free(job *j) {
     facet_prompt_free(j->prompt);
     facet_value_free(j->messages);
     facet_value_free(j->tools);
+    facet_value_free(j->request);
     facet_value_free(j->body);
     exchange_release(j->x);
     free(j);

@@ -49,6 +49,7 @@ struct job {
     request_error error;
 
     facet_value *body;             /* the request; much below borrows from it */
+    facet_value *request;          /* what another API's body became; NULL: nothing */
     facet_value *messages, *tools; /* in OpenAI's shape; tools NULL: none */
     bool is_chat;                  /* the answer is read as a chat's: thoughts, tool calls */
     bool thinking, preserve_thinking, continues;

@@ -137,7 +137,22 @@ static void show_process(text *t, const server *s) {
            (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec);
     number(t, "process_resident_memory_bytes", "gauge", "Resident memory, the mapped model included",
            (double)resident * (double)sysconf(_SC_PAGESIZE));
-    number(t, "facet_kv_bytes", "gauge", "Memory reserved for keys and values", (double)s->engine_info.kv_bytes);
+}
+
+static void show_engine(text *t, const server *s) {
+    facet_engine_stats e = {.size = sizeof e};
+    if (facet_engine_get_stats(s->engine, &e)) return;
+    double used = (double)e.kv_used_bytes, most = (double)e.kv_bytes;
+    number(t, "facet_kv_bytes", "gauge", "What keys and values may use at most", most);
+    number(t, "facet_kv_used_bytes", "gauge", "Keys and values of running requests", used);
+    number(t, "facet_kv_cached_bytes", "gauge", "Keys and values of prompts that may come again",
+           (double)e.kv_cached_bytes);
+    number(t, "llamacpp:kv_cache_usage_ratio", "gauge", "Part of the memory for keys and values that is in use",
+           most > 0 ? used / most : 0);
+    number(t, "facet_steps_total", "counter", "Steps of the engine", (double)e.n_steps);
+    number(t, "facet_step_sessions_total", "counter", "Requests in all steps; divided by the steps: the mean batch",
+           (double)e.n_step_sessions);
+    number(t, "facet_busy_seconds_total", "counter", "Time spent in steps", e.busy_seconds);
 }
 
 void info_metrics(exchange *x) {
@@ -155,6 +170,7 @@ void info_metrics(exchange *x) {
     show_times(&t, &s->metrics);
     pthread_mutex_unlock(&s->metrics.lock);
     show_process(&t, s);
+    show_engine(&t, s);
     exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", cli_text_get(&t), t.n);
     cli_text_free(&t);
     exchange_release(x);

@@ -1,7 +1,10 @@
 /* The table of routes: see routes.h. */
 #include "routes.h"
+#include "anthropic.h"
 #include "info.h"
+#include "ollama.h"
 #include "openai.h"
+#include "responses.h"
 #include "tokens.h"
 
 #include <string.h>
@@ -20,6 +23,15 @@ static const route table[] = {
     {"POST", "/chat/completions", API_OPENAI, false, openai_chat},
     {"POST", "/v1/completions", API_OPENAI, false, openai_completions},
     {"POST", "/completions", API_OPENAI, false, openai_completions},
+    {"POST", "/v1/responses", API_OPENAI, false, openai_responses},
+    {"POST", "/v1/messages", API_ANTHROPIC, false, anthropic_messages},
+    {"POST", "/v1/messages/count_tokens", API_ANTHROPIC, false, anthropic_count_tokens},
+    {"POST", "/api/chat", API_OLLAMA, false, ollama_chat},
+    {"POST", "/api/generate", API_OLLAMA, false, ollama_generate},
+    {"GET", "/api/tags", API_OLLAMA, false, ollama_tags},
+    {"POST", "/api/show", API_OLLAMA, false, ollama_show},
+    {"GET", "/api/ps", API_OLLAMA, false, ollama_ps},
+    {"GET", "/api/version", API_OLLAMA, true, ollama_version},
     {"POST", "/tokenize", API_OPENAI, false, tokens_tokenize},
     {"POST", "/detokenize", API_OPENAI, false, tokens_detokenize},
     {"POST", "/apply-template", API_OPENAI, false, tokens_apply_template},

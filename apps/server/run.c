@@ -9,7 +9,7 @@
 typedef struct run {
     job *j;
     choice_reader reader;
-    session_entry entry;
+    facet_session *session;
     int32_t *ids; /* the timeline: the prompt, and what was generated */
     size_t n, capacity;
     bool first_seen; /* a token of this job was generated */
@@ -58,13 +58,8 @@ static bool on_token(void *ctx, const facet_token *token) {
     return wanted(r) && !r->reader.no_memory && !r->reader.over && !choice_reader_exhausted(&r->reader);
 }
 
-/* Memory for keys and values is taken from idle sessions when there is not enough. */
 static facet_status sync(run *r, size_t *n_reused) {
-    facet_status status;
-    do {
-        status = facet_session_sync(r->entry.session, r->ids, r->n, on_progress, r, n_reused, &r->error);
-    } while (status == FACET_ERROR_BUDGET && session_pool_drop_idle(&r->j->server->sessions));
-    return status;
+    return facet_session_sync(r->session, r->ids, r->n, on_progress, r, n_reused, &r->error);
 }
 
 /* Ends a thought that has used its budget, as the model would. */
@@ -106,7 +101,7 @@ static facet_status generate(run *r, facet_stop_reason *reason) {
     facet_generation g = j->generation;
     for (;;) {
         facet_generation_result result = {.size = sizeof result};
-        facet_status status = facet_session_generate(r->entry.session, &g, on_token, r, &result, &r->error);
+        facet_status status = facet_session_generate(r->session, &g, on_token, r, &result, &r->error);
         if (status) return status;
         r->reader.c->n_generated += result.n_generated;
         j->decode_seconds += result.decode_seconds;
@@ -128,7 +123,7 @@ static facet_status run_choice(run *r, size_t index) {
     double begin = clock_seconds();
     facet_status status = choice_reader_init(&r->reader, j, index, &r->error);
     if (!status && j->echo && j->generation.logprobs)
-        status = prompt_logprobs(j, r->reader.c, r->entry.session, prompt, &r->error);
+        status = prompt_logprobs(j, r->reader.c, r->session, prompt, &r->error);
     if (!status) status = sync(r, &reused);
     if (status) return status;
     j->prompt_seconds += clock_seconds() - begin;
@@ -184,17 +179,23 @@ static facet_status run_choices(run *r) {
     return status;
 }
 
+/* What one API key has asked cannot be told from the speed of another's answer. */
+static facet_status open_session(run *r) {
+    facet_session_options options;
+    facet_session_options_defaults(&options);
+    options.share_prefix = r->j->cache_prompt;
+    options.cache_salt = r->j->x->salt;
+    return facet_session_new(&r->session, r->j->server->engine, &options, &r->error);
+}
+
 static void run_on_session(run *r) {
     job *j = r->j;
-    session_pool *pool = &j->server->sessions;
-    size_t known = j->cache_prompt ? j->prompts[0].n : 0;
-    facet_status status = session_pool_take(pool, j->prompts[0].ids, known, j->x->salt, &r->entry, &r->error);
+    facet_status status = open_session(r);
     if (!status) {
         if (j->shape->start) j->shape->start(j);
         status = run_choices(r);
     }
-    size_t held = r->entry.session ? facet_session_length(r->entry.session) : 0;
-    session_pool_give(pool, &r->entry, r->ids, held < r->n ? held : r->n);
+    facet_session_free(r->session);
     if (!wanted(r)) return;
     if (status)
         report_failure(j, status, &r->error);

@@ -1,5 +1,5 @@
 /* The life of the server: see server.h. It stops in this order: no new connections, running requests end or are
- * cancelled, the daemon, the threads, the sessions. */
+ * cancelled, the daemon, the threads. */
 #include "server.h"
 #include "access.h"
 #include "listen.h"
@@ -80,7 +80,7 @@ static bool start_http(server *s, int fd) {
 
 static bool start_threads(server *s) {
     size_t n = (size_t)s->options->n_parallel;
-    return session_pool_init(&s->sessions, s->engine, n) && job_queue_start(&s->front, N_FRONT, FRONT_CAPACITY) &&
+    return job_queue_start(&s->front, N_FRONT, FRONT_CAPACITY) &&
            job_queue_start(&s->slots, n, (size_t)s->options->n_queue);
 }
 
@@ -113,7 +113,6 @@ static void serve(server *s, const listener *l) {
 static void close_server(server *s) {
     job_queue_end(&s->front);
     job_queue_end(&s->slots);
-    session_pool_free(&s->sessions);
     key_ring_free(&s->keys);
     if (s->access_log && s->access_log != stdout) fclose(s->access_log);
     pthread_mutex_destroy(&s->metrics.lock);

@@ -6,7 +6,6 @@
 #include "keys.h"
 #include "metrics.h"
 #include "server.h"
-#include "sessions.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,7 +26,6 @@ typedef struct server {
     metrics metrics;
     job_queue front; /* short work: reading requests, lists, tokens */
     job_queue slots; /* generation: as many threads as requests run at once */
-    session_pool sessions;
     FILE *access_log;
     bool loopback; /* reachable from this machine alone */
     atomic_bool draining;
