@@ -143,11 +143,55 @@ static void add_tile(const matrix *b, size_t row, columns c, bool ready, const f
     for (size_t i = 0; i < n_tokens; i++) finish(acc[i], s, y + i * ldy);
 }
 
+/* ---- one token: nothing is turned twice, so nothing needs to be kept */
+
+typedef __m256 widen_fn(__m128i v);
+static inline __m256 widen_f16(__m128i v) { return _mm256_cvtph_ps(v); }
+
+/* Sixteen rows of a 16-bit format, rank a multiple of 8. */
+static inline void add_one_16(widen_fn *widen, const matrix *b, size_t row, const float *t, float s, float *y) {
+    const uint8_t *p = b->data + row * b->row_bytes;
+    __m256 low = _mm256_setzero_ps(), high = low, factor = _mm256_set1_ps(s);
+    for (size_t k = 0; k < b->n_cols; k += 8) {
+        __m256i v[8];
+        turn_16(p + 2 * k, b->row_bytes, v);
+        for (size_t j = 0; j < 8; j++) {
+            __m256 x = _mm256_broadcast_ss(t + k + j);
+            low = _mm256_fmadd_ps(widen(_mm256_castsi256_si128(v[j])), x, low);
+            high = _mm256_fmadd_ps(widen(_mm256_extracti128_si256(v[j], 1)), x, high);
+        }
+    }
+    _mm256_storeu_ps(y, _mm256_fmadd_ps(factor, low, _mm256_loadu_ps(y)));
+    _mm256_storeu_ps(y + 8, _mm256_fmadd_ps(factor, high, _mm256_loadu_ps(y + 8)));
+}
+
+/* Runs are short, a few thousand bytes: too short for the hardware to get ahead. */
+static inline void prefetch_rows(const matrix *b, size_t row) {
+    enum { AHEAD = 2048, LINE = 64 };
+    uintptr_t p = (uintptr_t)b->data + row * b->row_bytes + AHEAD;
+    for (size_t i = 0; i < ROWS * b->row_bytes; i += LINE) _mm_prefetch((const char *)(p + i), _MM_HINT_T0);
+}
+
+/* n_rows is a multiple of 16. False: a case for the tiles. */
+static bool add_one_token(const matrix *b, size_t row, size_t n_rows, const float *t, float s, float *y) {
+    quant_type type = b->format->type;
+    if (b->n_cols % 8 || type == QUANT_F32) return false;
+    for (size_t r = 0; r < n_rows; r += ROWS) {
+        prefetch_rows(b, row + r);
+        if (type == QUANT_F16)
+            add_one_16(widen_f16, b, row + r, t, s, y + r);
+        else
+            add_one_16(bf16, b, row + r, t, s, y + r);
+    }
+    return true;
+}
+
 void lora_add_avx2(const matrix *b, size_t row, size_t n_rows, const float *t, size_t n_tokens, float s, float *y,
                    size_t ldy) {
     columns c;
     size_t whole = n_rows / ROWS * ROWS;
-    for (size_t r = 0; r < whole; r += ROWS) {
+    bool done = n_tokens == 1 && add_one_token(b, row, whole, t, s, y);
+    for (size_t r = 0; !done && r < whole; r += ROWS) {
         for (size_t i = 0; i < n_tokens; i += TOKENS) {
             size_t n = n_tokens - i < TOKENS ? n_tokens - i : TOKENS;
             add_tile(b, row + r, c, i > 0 && b->n_cols <= CHUNK, t + i * b->n_cols, n, s, y + i * ldy + r, ldy);
