@@ -315,6 +315,43 @@ FACET_API facet_status facet_reply_parser_push(facet_reply_parser *parser, const
 FACET_API facet_status facet_reply_parser_finish(facet_reply_parser *parser);
 FACET_API void facet_reply_parser_free(facet_reply_parser *parser);
 
+/* ------------------------------------------------------------------------------------------------ constraints */
+
+/* What an answer must look like. A grammar is made once, is immutable, belongs to a model and may be used by any
+ * number of generations at the same time (facet_generation.grammar); it must outlive them. Every token is then chosen
+ * among those with which the text can still become a complete one, so that the answer fits unless max_tokens or the
+ * context cut it short. Control tokens are chosen only where the grammar names them, end-of-generation tokens exactly
+ * where the text may end. A text that fits the grammar in very many ways at once may end a generation with
+ * FACET_ERROR_BUDGET. */
+typedef struct facet_grammar facet_grammar;
+
+/* GBNF, as llama.cpp has it: `root ::= "yes" | "no" | [0-9]{1,3} rest*`, comments from '#', <spelling> or <[id]> for
+ * one token, '.' for any character. The start is the rule "root". FACET_ERROR_FORMAT with its position: malformed,
+ * undefined or endless rules, rules that begin with themselves (left recursion). */
+FACET_API facet_status facet_grammar_from_gbnf(facet_grammar **out, facet_model *model, const char *text,
+                                               size_t n_bytes, facet_error *error);
+/* JSON of a schema. Known: type (also a list), nullable, enum, const, properties, required, additionalProperties,
+ * propertyNames, minProperties, maxProperties, items, prefixItems, minItems, maxItems, minLength, maxLength, pattern,
+ * format (date-time, date, time, duration, uuid, email, hostname, ipv4, uri), minimum, maximum, exclusiveMinimum,
+ * exclusiveMaximum, multipleOf, $ref inside the schema (also recursive), allOf, anyOf, oneOf, and what only describes
+ * (title, default, ...). What cannot be kept to is refused, never ignored: FACET_ERROR_UNSUPPORTED or
+ * FACET_ERROR_FORMAT, and the message names its place ("#/properties/age/uniqueItems").
+ *   Members come in the order in which the schema has them; those that are not required may be left out. An object
+ * that declares properties has others only where additionalProperties says so. oneOf needs branches of which it is
+ * plain that no value fits two. Integers are written with at most 18 digits and no fraction, numbers with at most 18
+ * digits before the point; no string holds U+0000. Between JSON tokens there is nothing, a space, or a line break and
+ * at most 32 blanks. A map may repeat a key. */
+FACET_API facet_status facet_grammar_from_schema(facet_grammar **out, facet_model *model, const facet_value *schema,
+                                                 facet_error *error);
+/* Any JSON object. */
+FACET_API facet_status facet_grammar_json_object(facet_grammar **out, facet_model *model, facet_error *error);
+/* A tool call in Gemma's own notation, as facet_reply_parser reads it: of one of `tools` (as in facet_chat), or of
+ * the one named by `choice` (NULL: any). `parallel`: one or more calls. Arguments fit the tool's parameters, which
+ * are schemas as above, in the order of their names. */
+FACET_API facet_status facet_grammar_from_tools(facet_grammar **out, facet_model *model, const facet_value *tools,
+                                                const char *choice, bool parallel, facet_error *error);
+FACET_API void facet_grammar_free(facet_grammar *grammar);
+
 /* ------------------------------------------------------------------------------------------------ engine */
 
 typedef struct facet_engine facet_engine;
@@ -399,8 +436,8 @@ typedef bool (*facet_progress_fn)(void *ctx, size_t done, size_t total);
 
 /* Makes the timeline exactly these n >= 1 tokens. The longest prefix whose keys and values are still known, from this
  * session or another, is reused, the rest is computed. Afterwards the logits of the last token are ready. On failure
- * the timeline is a prefix of `tokens`; FACET_ERROR_BUDGET: other sessions hold the KV memory that the tokens need, and
- * nothing was computed. *n_reused (may be NULL) tells how many tokens were not computed again. */
+ * the timeline is a prefix of `tokens`; FACET_ERROR_BUDGET: other sessions hold the KV memory that the tokens need,
+ * and nothing was computed. *n_reused (may be NULL) tells how many tokens were not computed again. */
 FACET_API facet_status facet_session_sync(facet_session *session, const int32_t *tokens, size_t n,
                                           facet_progress_fn progress, void *ctx, size_t *n_reused,
                                           facet_error *error);
@@ -430,6 +467,11 @@ typedef bool (*facet_row_fn)(void *ctx, size_t row, const float *logits, size_t 
  * before `first` that match are reused. */
 FACET_API facet_status facet_session_score(facet_session *session, const int32_t *tokens, size_t n, size_t first,
                                            facet_row_fn on_row, void *ctx, facet_error *error);
+
+/* The mean of the final hidden states of these tokens (after the output norm), n_embd floats, not normalised. All
+ * tokens are computed, whatever the timeline holds; it is these tokens afterwards. */
+FACET_API facet_status facet_session_embed(facet_session *session, const int32_t *tokens, size_t n, float *out,
+                                           facet_error *error);
 
 typedef struct facet_logit_bias {
     int32_t token;
@@ -493,6 +535,9 @@ typedef struct facet_generation {
     bool ignore_end;      /* false; true: go on after end-of-generation tokens (they are then never chosen) */
     bool logprobs;        /* false */
     int32_t top_logprobs; /* 0; 0 to 20: how many of the likeliest tokens come with each token; needs logprobs */
+    const facet_grammar *grammar; /* NULL: none. When nothing more can follow the generation ends: FACET_STOP_END */
+    bool grammar_after_thought; /* false; true: a thought may come first, held to nothing; so may the rest of one that
+                                   the prompt has opened */
 } facet_generation;
 FACET_API void facet_generation_defaults(facet_generation *generation);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/constraint.h"
 #include "engine/session.h"
 #include "os/system.h"
 #include "sample/stop.h"
@@ -23,6 +24,7 @@ typedef struct run {
     facet_error *err;
     decoder decoder;
     stop_matcher *stop;
+    constraint *constraint; /* NULL: none */
     facet_logit_bias *bias; /* the caller's, and the end tokens where they are to be ignored */
     facet_stop_reason reason;
     bool stopped;
@@ -94,6 +96,9 @@ static facet_status emit(run *r, int32_t id, float logprob) {
 static facet_status next_token(run *r) {
     facet_session *s = r->s;
     const vocab *v = s->engine->model->vocab;
+    const uint64_t *mask = NULL;
+    if (r->constraint) FACET_TRY(constraint_mask(r->constraint, &mask, r->err));
+    sampler_permit(s->sampler, mask);
     int32_t id = sampler_choose(s->sampler, s->logits, s->tokens, s->n_tokens, s->n_tokens);
     size_t n_vocab = s->engine->model->hparams.n_vocab;
     float logprob = r->g->logprobs ? sampler_logprob(s->logits, n_vocab, id) : NAN;
@@ -105,6 +110,7 @@ static facet_status next_token(run *r) {
         stop_run(r, FACET_STOP_END);
         return FACET_OK;
     }
+    if (r->constraint) FACET_TRY(constraint_accept(r->constraint, id, r->err));
     return emit(r, id, logprob);
 }
 
@@ -112,7 +118,9 @@ static facet_status run_loop(run *r) {
     facet_session *s = r->s;
     size_t most = r->g->max_tokens < 0 ? SIZE_MAX : (size_t)r->g->max_tokens;
     while (!r->stopped) {
-        if (r->n_generated == most)
+        if (r->constraint && constraint_finished(r->constraint))
+            stop_run(r, FACET_STOP_END);
+        else if (r->n_generated == most)
             stop_run(r, FACET_STOP_LENGTH);
         else if (s->n_tokens == s->max_context)
             stop_run(r, FACET_STOP_CONTEXT);
@@ -171,6 +179,7 @@ static facet_status prepare(run *r) {
     FACET_TRY(sampler_check(&sampling, r->s->engine->model->hparams.n_vocab, r->err));
     if (r->g->ignore_end) FACET_TRY(forbid_end(r, &sampling));
     FACET_TRY(sampler_configure(r->s->sampler, &sampling, r->err));
+    FACET_TRY(constraint_new(&r->constraint, r->g, r->s, r->err));
     return stop_new(&r->stop, r->g->stop, r->g->n_stop, r->err);
 }
 
@@ -198,6 +207,8 @@ facet_status facet_session_generate(facet_session *s, const facet_generation *ge
     }
     decoder_free(&r.decoder);
     stop_free(r.stop);
+    sampler_permit(s->sampler, NULL);
+    constraint_free(r.constraint);
     free(r.bias);
     return status;
 }

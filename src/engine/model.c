@@ -22,12 +22,27 @@ facet_model *model_ref(facet_model *m) {
     return m;
 }
 
+/* Two threads may both make one: the second is dropped. */
+facet_status model_trie(facet_model *m, const token_trie **out, facet_error *err) {
+    token_trie *known = atomic_load(&m->trie), *made;
+    if (!known) {
+        FACET_TRY(trie_new(&made, m->vocab, err));
+        if (atomic_compare_exchange_strong(&m->trie, &known, made))
+            known = made;
+        else
+            trie_free(made);
+    }
+    *out = known;
+    return FACET_OK;
+}
+
 void facet_model_free(facet_model *m) {
     if (!m || atomic_fetch_sub(&m->references, 1) > 1) return;
     if (m->has_shape) {
         weights_free(&m->weights);
         hparams_free(&m->hparams);
     }
+    trie_free(atomic_load(&m->trie));
     vocab_free(m->vocab);
     gguf_free(m->file);
     source_free(m->source);

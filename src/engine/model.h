@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "model/weights.h"
+#include "sample/mask.h"
 #include "source/source.h"
 #include "token/vocab.h"
 
@@ -15,8 +16,9 @@ struct facet_model {
     source *source;
     gguf_file *file;
     vocab *vocab;
-    bool has_shape;   /* hparams and weights are filled */
-    bool has_weights; /* and the weights' bytes are there */
+    _Atomic(token_trie *) trie; /* of the vocabulary, made when the first grammar is; see model_trie */
+    bool has_shape;             /* hparams and weights are filled */
+    bool has_weights;           /* and the weights' bytes are there */
     hparams hparams;
     weights weights;
     bool has_template, template_is_gemma4;
@@ -26,6 +28,8 @@ struct facet_model {
 };
 
 facet_model *model_ref(facet_model *m);
+/* The trie of the vocabulary, from any thread. It lives as long as the model. */
+facet_status model_trie(facet_model *m, const token_trie **out, facet_error *err);
 
 /* Options structs: FACET_ERROR_ARGUMENT unless `size` is that of this version. */
 facet_status options_check(const char *what, size_t size, size_t expected, facet_error *err);

@@ -1,9 +1,27 @@
 /* The vocabulary as a trie. See mask.h. The tokens' bytes are sorted; a node begins wherever two neighbours part. */
 #include "sample/mask.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/utf8.h"
+
+/* Most words permit nothing, or everything. */
+void mask_forbid(const uint64_t *mask, float *logits, size_t n_vocab) {
+    for (size_t start = 0; start < n_vocab; start += 64) {
+        uint64_t word = mask[start / 64];
+        size_t n = n_vocab - start < 64 ? n_vocab - start : 64;
+        if (word == UINT64_MAX) continue;
+        for (size_t i = 0; i < n; i++) logits[start + i] = word >> i & 1 ? logits[start + i] : -INFINITY;
+    }
+}
+
+int32_t mask_lowest(const uint64_t *mask, size_t n_vocab) {
+    for (size_t i = 0; i < mask_words(n_vocab); i++) {
+        if (mask[i]) return (int32_t)(64 * i + (size_t)__builtin_ctzll(mask[i]));
+    }
+    return 0;
+}
 
 /* A token on its way into the trie. */
 typedef struct piece {

@@ -15,6 +15,9 @@
 static inline size_t mask_words(size_t n_vocab) { return (n_vocab + 63) / 64; }
 static inline void mask_set(uint64_t *mask, int32_t id) { mask[id / 64] |= (uint64_t)1 << (id % 64); }
 static inline bool mask_has(const uint64_t *mask, int32_t id) { return mask[id / 64] >> (id % 64) & 1; }
+/* The logits of tokens outside of the set become -infinity. */
+void mask_forbid(const uint64_t *mask, float *logits, size_t n_vocab);
+int32_t mask_lowest(const uint64_t *mask, size_t n_vocab); /* 0 where there is none */
 
 enum {
     TRIE_PLAIN_STEPS = 24, /* the sets of plain tokens that are kept: of at most 1..24 characters, and all */

@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/rng.h"
+#include "sample/mask.h"
 #include "sample/select.h"
 #include "sample/weight.h"
 
@@ -19,6 +20,7 @@ struct sampler {
     float *adjusted;       /* [n_vocab] the logits after bias and penalties, where there are any */
     uint32_t *seen;        /* [n_vocab] occurrences in the window; all zero between calls */
     candidate *candidates; /* [n_vocab] */
+    const uint64_t *mask;  /* of the permitted tokens, or NULL */
 };
 
 /* ---- life cycle */
@@ -131,10 +133,11 @@ static const float *adjust(sampler *s, const float *logits, const int32_t *token
     const facet_sampling *o = &s->settings;
     bool penalties = n_tokens && o->penalty_last != 0 &&
                      (o->repeat_penalty != 1.0f || o->presence_penalty != 0.0f || o->frequency_penalty != 0.0f);
-    if (!penalties && o->n_bias == 0) return logits;
+    if (!penalties && o->n_bias == 0 && !s->mask) return logits;
     memcpy(s->adjusted, logits, s->n_vocab * sizeof *logits);
     for (size_t i = 0; i < o->n_bias; i++) s->adjusted[o->bias[i].token] += o->bias[i].bias;
     if (penalties) penalise(s, tokens, n_tokens);
+    if (s->mask) mask_forbid(s->mask, s->adjusted, s->n_vocab);
     return s->adjusted;
 }
 
@@ -236,12 +239,14 @@ static int32_t lowest_permitted(const sampler *s) {
     for (size_t i = 0; i < s->n_vocab; i++) {
         if (at < s->n_suppress && (size_t)s->suppress[at] == i) {
             at++;
-        } else if (!forbidden(s, (int32_t)i)) {
+        } else if (!forbidden(s, (int32_t)i) && (!s->mask || mask_has(s->mask, (int32_t)i))) {
             return (int32_t)i;
         }
     }
-    return 0;
+    return s->mask ? mask_lowest(s->mask, s->n_vocab) : 0;
 }
+
+void sampler_permit(sampler *s, const uint64_t *mask) { s->mask = mask; }
 
 int32_t sampler_choose(sampler *s, const float *logits, const int32_t *tokens, size_t n_tokens, uint64_t position) {
     logit_view view = {.logits = adjust(s, logits, tokens, n_tokens),

@@ -1,4 +1,5 @@
-/* Which token comes next. Owns: the chain suppressed ids, bias, penalties, temperature, top-k, top-p, min-p, draw,
+/* Which token comes next. Owns: the chain suppressed ids, bias, penalties, mask, temperature, top-k, top-p, min-p,
+ * draw,
  * and its workspace. Knows nothing of models, sessions or text. The result depends on the logits, the settings, the
  * timeline and (seed, choice, position) alone: scalar IEEE operations in a fixed order, our own exp and log, random
  * numbers from a counter. NaN logits count as -infinity. Ties go to the lower id.
@@ -25,6 +26,10 @@ facet_status sampler_check(const facet_sampling *sampling, size_t n_vocab, facet
  * 0), for `logits` of n_vocab, which are not modified. When no token has a logit above -infinity: the lowest that is
  * permitted. Allocates nothing. */
 int32_t sampler_choose(sampler *s, const float *logits, const int32_t *tokens, size_t n_tokens, uint64_t position);
+
+/* From now on only tokens of this set (mask.h) are chosen; NULL: any. Borrowed. It stands between the penalties and
+ * the temperature. When the other settings leave none of them, the lowest of them is chosen. */
+void sampler_permit(sampler *s, const uint64_t *mask);
 
 /* The natural logarithm of the softmax of logits at id (0 <= id < n): of the logits as they are, without the chain.
  */
