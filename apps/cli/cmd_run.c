@@ -46,6 +46,30 @@ static int read_tools(facet_value **tools, const char *path) {
     return status;
 }
 
+/* The grammar of --grammar or --json-schema. */
+static int read_grammar(facet_grammar **out, app *a, const cli_options *o) {
+    const char *path = o->grammar ? o->grammar : o->json_schema;
+    text file = {0};
+    char why[200];
+    facet_error error = {0};
+    facet_value *schema = NULL;
+    if (!path) return EXIT_OK;
+    int status = app_read(&file, path);
+    if (!status && o->grammar) {
+        if (facet_grammar_from_gbnf(out, a->model, cli_text_get(&file), file.n, &error))
+            status = report_error("%s: %s", path, error.message);
+    } else if (!status) {
+        schema = json_parse(cli_text_get(&file), file.n, why, sizeof why);
+        if (!schema)
+            status = report_error("%s: %s", path, why);
+        else if (facet_grammar_from_schema(out, a->model, schema, &error))
+            status = report_error("%s: %s", path, error.message);
+    }
+    facet_value_free(schema);
+    cli_text_free(&file);
+    return status;
+}
+
 static int run_chat(answer *out, app *a, const text *prompt, const facet_generation *generation) {
     const cli_options *o = a->options;
     facet_error error = {0};
@@ -100,7 +124,9 @@ int cmd_run(const cli_options *o) {
     app a = {0};
     generation_setup setup = {0};
     answer out = {0};
+    facet_grammar *grammar = NULL;
     int status = EXIT_OK;
+    if (o->grammar && o->json_schema) return report_usage("--grammar and --json-schema can't go together");
     if (o->raw && (o->system || o->think || o->tools))
         return report_usage("--raw has no chat format, so it can't go with --system, --think or --tools");
     if (o->system && cli_text_valid_utf8(o->system, strlen(o->system)) < strlen(o->system))
@@ -108,6 +134,9 @@ int cmd_run(const cli_options *o) {
     status = read_prompt(&prompt, o);
     if (!status) status = app_open_session(&a, o, 0);
     if (!status) status = generation_setup_init(&setup, &a);
+    if (!status) status = read_grammar(&grammar, &a, o);
+    setup.generation.grammar = grammar;
+    setup.generation.grammar_after_thought = o->think;
     if (!status)
         status =
             o->raw ? run_raw(&out, &a, &prompt, &setup.generation) : run_chat(&out, &a, &prompt, &setup.generation);
@@ -115,6 +144,7 @@ int cmd_run(const cli_options *o) {
     if (!status && out.interrupted) status = EXIT_INTERRUPTED;
     answer_free(&out);
     generation_setup_free(&setup);
+    facet_grammar_free(grammar);
     app_close(&a);
     cli_text_free(&prompt);
     return status;

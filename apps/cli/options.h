@@ -60,13 +60,13 @@ typedef struct cli_options {
     const char **arguments; /* what is not an option, in order */
     size_t n_arguments;
 
-    const char *model, *system, *tools, *ids, *output, *kl_base, *save_logits, *cpu, *completion, *imatrix, *type;
+    const char *model, *system, *tools, *json_schema, *grammar, *ids, *output, *kl_base, *save_logits, *cpu, *completion, *imatrix, *type;
     const char *host, *unix_path, *api_key_file, *tls_cert, *tls_key, *alias, *access_log;
     bool force;
     int64_t port, parallel, queue, max_body, timeout, drain;
     option_list api_key, cors;
     bool think, raw, stats, fit, json, jsonl, no_special, bos, no_mmap, mlock, help, man;
-    bool image, json_schema, grammar, adapter;
+    bool image, adapter;
     int64_t max_tokens, top_k, prompt_tokens, decode_tokens, repeats, depth, threads, context;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     option_seed seed;
