@@ -473,6 +473,11 @@ FACET_API facet_status facet_session_score(facet_session *session, const int32_t
 FACET_API facet_status facet_session_embed(facet_session *session, const int32_t *tokens, size_t n, float *out,
                                            facet_error *error);
 
+/* The mean of the final hidden states of these tokens (after the output norm), n_embd floats, not normalised. All
+ * tokens are computed, whatever the timeline holds; it is these tokens afterwards. */
+FACET_API facet_status facet_session_embed(facet_session *session, const int32_t *tokens, size_t n, float *out,
+                                           facet_error *error);
+
 typedef struct facet_logit_bias {
     int32_t token;
     float bias; /* added to the logit; -INFINITY forbids the token */

@@ -203,9 +203,56 @@ static void test_early_exit(void **state) {
     }
 }
 
+/* The mean of the golden hidden states after the output norm, in double. */
+static void golden_embedding(const fixture *x, double *out) {
+    char name[32];
+    size_t count;
+    const weights *w = &x->model->weights;
+    snprintf(name, sizeof name, "hidden.%u", (unsigned)(x->model->hparams.n_layer - 1));
+    const float *hidden = golden_data(&x->truth, name, &count);
+    for (size_t i = 0; i < x->n_embd; i++) out[i] = 0;
+    for (size_t t = 0; t < x->n; t++) {
+        const float *row = hidden + t * x->n_embd;
+        double ss = 0;
+        for (size_t i = 0; i < x->n_embd; i++) ss += (double)row[i] * (double)row[i];
+        double scale = 1 / sqrt(ss / (double)x->n_embd + (double)x->model->hparams.eps) / (double)x->n;
+        for (size_t i = 0; i < x->n_embd; i++) out[i] += (double)row[i] * scale * (double)w->output_norm[i];
+    }
+}
+
+static void test_embedding(void **state) {
+    (void)state;
+    for (int k = 0; k < N_KINDS; k++) {
+        fixture x = fixture_open(kinds[k]);
+        double *want = malloc(x.n_embd * sizeof *want);
+        float *got = malloc(2 * x.n_embd * sizeof *got), *again = got + x.n_embd;
+        facet_error error;
+        golden_embedding(&x, want);
+        for (int32_t ubatch = 7; ubatch <= 256; ubatch += 249) {
+            setup s = {.threads = 1, .ubatch = ubatch, .features = FACET_CPU_REFERENCE, .kv = FACET_KV_F32};
+            facet_session *session = session_open(&x, &s);
+            assert_ok(facet_session_embed(session, x.ids, x.n, got, &error), &error);
+            assert_ok(facet_session_embed(session, x.ids, x.n, again, &error), &error);
+            assert_memory_equal(got, again, x.n_embd * sizeof *got);
+            for (size_t i = 0; i < x.n_embd; i++) {
+                if (!(fabs((double)got[i] - want[i]) <= 1e-3))
+                    fail_msg("%s: embedding[%zu] is %g, expected %g", kinds[k], i, (double)got[i], want[i]);
+            }
+            float d = (float)test_max_difference(facet_session_logits(session), x.logits + (x.n - 1) * x.n_vocab,
+                                                 x.n_vocab);
+            assert_true(d <= 1e-3f); /* and the session goes on */
+            facet_session_free(session);
+        }
+        free(got);
+        free(want);
+        fixture_close(&x);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_embedding),
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_early_exit),
     };

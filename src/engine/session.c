@@ -279,3 +279,37 @@ facet_status facet_session_score(facet_session *s, const int32_t *tokens, size_t
     if (status == FACET_OK) status = score(s, &job);
     return settle(s, status);
 }
+
+/* ---- all hidden states */
+
+static facet_status stream_hidden(facet_session *s, float *rows, session_rows_fn on_rows, void *ctx,
+                                  facet_error *err) {
+    size_t n_embd = s->engine->model->hparams.n_embd;
+    request head = {.hidden = rows, .n_hidden = 1, .logits = s->logits};
+    while (kv_sequence_length(s->kv) < s->n_tokens) {
+        FACET_TRY(check_cancel(s, err));
+        request r = {.kv = s->kv, .tokens = s->tokens, .end = s->n_tokens, .hidden = rows};
+        FACET_TRY(run(s, &r, err));
+        if (!on_rows(ctx, rows, r.n_hidden)) {
+            return error_set(err, FACET_ERROR_CANCELLED, "cancelled by the caller");
+        }
+        head.hidden = rows + (r.n_hidden - 1) * n_embd;
+    }
+    FACET_TRY(run(s, &head, err));
+    s->has_logits = true;
+    return FACET_OK;
+}
+
+facet_status session_hidden(facet_session *s, const int32_t *tokens, size_t n, session_rows_fn on_rows, void *ctx,
+                            facet_error *err) {
+    FACET_TRY(check_tokens(s, tokens, n, err));
+    size_t bytes = (size_t)s->engine->options.ubatch * s->engine->model->hparams.n_embd * sizeof(float), keep;
+    float *rows = malloc(bytes);
+    if (!rows) return error_memory(err, bytes);
+    facet_status status = take_timeline(s, tokens, n, 0, &keep, err);
+    session_enter(s);
+    if (status == FACET_OK) status = stream_hidden(s, rows, on_rows, ctx, err);
+    session_leave(s);
+    free(rows);
+    return settle(s, status);
+}

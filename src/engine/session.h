@@ -29,5 +29,10 @@ void session_enter(facet_session *s);
 void session_leave(facet_session *s);
 /* Computes what the KV cache lacks of the timeline, and the logits after its last token. Entered. */
 facet_status session_catch_up(facet_session *s, facet_progress_fn progress, void *ctx, facet_error *err);
+/* Computes the timeline anew and hands over the final hidden states of all its tokens, [n_rows][n_embd] at a time, in
+ * order. `on_rows` returns false to stop. Afterwards the logits of the last token are ready. */
+typedef bool (*session_rows_fn)(void *ctx, const float *rows, size_t n_rows);
+facet_status session_hidden(facet_session *s, const int32_t *tokens, size_t n, session_rows_fn on_rows, void *ctx,
+                            facet_error *err);
 
 #endif
