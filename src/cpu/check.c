@@ -95,6 +95,18 @@ static bool check_gemm(const cpu_table *reference, const cpu_table *candidate, q
     return same;
 }
 
+static bool check_few(const cpu_table *reference, const cpu_table *candidate, quant_type type) {
+    product p;
+    matrix w = random_matrix(type, &p);
+    reference_product(reference, &w, &p);
+    cpu_table packing = *reference;
+    cpu_input kind = cpu_input_for(reference, type);
+    packing.packed_min[kind] = 1;
+    cpu_input_prepare(&packing, kind, p.x, MAX_COLS, NULL, w.n_cols, N_TOKENS, 0, N_TOKENS, p.input);
+    candidate->few[type](&w, 0, N_ROWS, p.input, N_TOKENS, p.got, N_ROWS);
+    return cpu_same_floats(p.want, p.got, N_TOKENS * N_ROWS);
+}
+
 static bool check_gemm_float(const cpu_table *reference, const cpu_table *candidate) {
     static const quant_type types[] = {QUANT_F32, QUANT_F16, QUANT_BF16, QUANT_IQ3_S};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
@@ -223,6 +235,8 @@ bool cpu_check(const cpu_table *reference, const cpu_table *candidate, size_t me
     if (type < QUANT_N_TYPES) return check_gemv(reference, candidate, (quant_type)type);
     type = index_in(member, offsetof(cpu_table, gemm), QUANT_N_TYPES);
     if (type < QUANT_N_TYPES) return check_gemm(reference, candidate, (quant_type)type);
+    type = index_in(member, offsetof(cpu_table, few), QUANT_N_TYPES);
+    if (type < QUANT_N_TYPES) return check_few(reference, candidate, (quant_type)type);
     size_t kind = index_in(member, offsetof(cpu_table, quantise), CPU_N_INPUTS);
     if (kind < CPU_N_INPUTS) return check_quantise(reference, candidate, (cpu_input)kind);
     if (member == offsetof(cpu_table, gemm_float)) return check_gemm_float(reference, candidate);

@@ -73,6 +73,8 @@ void cpu_matmul(const cpu_table *cpu, const matrix *w, size_t r0, size_t r1, con
                         ldo, scratch);
     else if (!cpu_is_packed(cpu, kind, n_tokens))
         by_rows(cpu, w, r0, r1, input, n_tokens, out, ldo);
+    else if (cpu->few[type] && n_tokens <= CPU_FEW)
+        cpu->few[type](w, r0, r1 - r0, input, n_tokens, out + r0, ldo);
     else if (cpu->gemm[type])
         by_panels(cpu->gemm[type], w, r0, r1, input, n_tokens, out, ldo, scratch);
     else

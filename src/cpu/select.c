@@ -4,12 +4,18 @@
 
 #include "cpu/registry.h"
 
-/* Quantised inputs are packed from this many tokens on, where there is a kernel for packed inputs. */
-enum { PACKED_MIN = 6 };
+/* Quantised inputs are packed from this many tokens on, where there is a kernel for packed inputs: sooner when every
+ * format of the kind has one for few tokens. */
+enum { PACKED_MIN = 6, PACKED_MIN_FEW = 2 };
 
 static void choose_layouts(cpu_table *cpu) {
     for (int type = 0; type < QUANT_N_TYPES; type++) {
-        if (cpu->gemm[type]) cpu->packed_min[cpu_input_for(cpu, (quant_type)type)] = PACKED_MIN;
+        cpu_input kind = cpu_input_for(cpu, (quant_type)type);
+        if (kind != CPU_INPUT_F32 && (cpu->gemm[type] || cpu->few[type])) cpu->packed_min[kind] = PACKED_MIN_FEW;
+    }
+    for (int type = 0; type < QUANT_N_TYPES; type++) {
+        cpu_input kind = cpu_input_for(cpu, (quant_type)type);
+        if (!cpu->few[type] && cpu->packed_min[kind] == PACKED_MIN_FEW) cpu->packed_min[kind] = PACKED_MIN;
     }
 }
 

@@ -43,6 +43,11 @@ typedef struct cpu_gemm {
     void (*tile)(const void *panel, const void *tile, size_t n_cols, size_t width, float *out);
 } cpu_gemm;
 
+/* out[t * ldo + i] = row (row + i) of w times token t of a packed tile of at most CPU_FEW tokens */
+enum { CPU_FEW = 8 };
+typedef void cpu_few_fn(const matrix *w, size_t row, size_t n_rows, const void *tile, size_t n_tokens, float *out,
+                        size_t ldo);
+
 struct cpu_table {
     uint32_t used; /* FACET_CPU_ bits */
     /* quantised inputs of at least this many tokens are packed */
@@ -51,6 +56,7 @@ struct cpu_table {
     cpu_gemv_fn *gemv[QUANT_N_TYPES];
     /* NULL: packed tokens are taken apart and multiplied by gemv */
     const cpu_gemm *gemm[QUANT_N_TYPES];
+    cpu_few_fn *few[QUANT_N_TYPES]; /* NULL: gemm */
     void (*gemm_float)(const matrix *w, size_t row, size_t n_rows, const float *x, size_t ldx, size_t n_tokens,
                        float *out, size_t ldo, void *scratch); /* NULL: gemv for each token */
 

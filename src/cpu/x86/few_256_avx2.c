@@ -1,0 +1,4 @@
+/* Rows of 256 blocks times a few tokens, AVX2. */
+#include "cpu/x86/few_dots_avx2.h"
+
+#include "cpu/x86/few_256.h"

@@ -1,0 +1,6 @@
+/* Rows of 256 blocks times a few tokens, AVX-VNNI. */
+#include "cpu/x86/vnni_avxvnni.h"
+
+#include "cpu/x86/few_dots_vnni.h"
+
+#include "cpu/x86/few_256.h"
