@@ -79,9 +79,18 @@ int app_set_processors(const char *mask) {
     return EXIT_OK;
 }
 
+static int open_adapters(app *a) {
+    int status = EXIT_OK;
+    for (size_t i = 0; !status && i < a->options->adapters.n; i++)
+        status = adapters_add(a, a->options->adapters.items[i]);
+    return status;
+}
+
 int app_new_engine(app *a, int64_t context) {
     facet_error error = {0};
     facet_engine_options options;
+    int adapted = open_adapters(a);
+    if (adapted) return adapted;
     app_engine_options(a, context, &options);
     if (a->options->cpu) {
         int status = app_set_processors(a->options->cpu);
@@ -98,7 +107,7 @@ int app_new_session(app *a) {
     facet_session_free(a->session);
     if (facet_session_new(&a->session, a->engine, NULL, &error)) return report_failure(&error, NULL);
     interrupt_watch(a->session);
-    return EXIT_OK;
+    return adapters_wear(a);
 }
 
 int app_open_session(app *a, const cli_options *o, int64_t context) {
@@ -109,6 +118,7 @@ int app_open_session(app *a, const cli_options *o, int64_t context) {
 void app_close(app *a) {
     interrupt_watch(NULL);
     facet_session_free(a->session);
+    adapters_clear(&a->adapters);
     facet_engine_free(a->engine);
     facet_model_free(a->model);
     *a = (app){0};

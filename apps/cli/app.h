@@ -4,6 +4,7 @@
 #ifndef FACET_CLI_APP_H
 #define FACET_CLI_APP_H
 
+#include "adapters.h"
 #include "options.h"
 #include "report.h"
 #include "text.h"
@@ -15,6 +16,7 @@ typedef struct app {
     facet_model *model;
     facet_engine *engine;
     facet_session *session;
+    app_adapters adapters;
     facet_model_info info;
 } app;
 
@@ -28,10 +30,11 @@ int app_open_model(app *a, const cli_options *o, app_model_kind kind);
 void app_engine_options(const app *a, int64_t context, facet_engine_options *out);
 /* The process runs on the processors of a mask from now on. */
 int app_set_processors(const char *mask);
-/* Model, processors of --cpu, engine and one session. `context`: tokens wanted where -c is 0; 0: the default. */
+/* Model, processors of --cpu, adapters, engine and one session. `context`: tokens wanted where -c is 0; 0: the
+ * default. */
 int app_open_session(app *a, const cli_options *o, int64_t context);
 int app_new_engine(app *a, int64_t context); /* as the second half of app_open_session */
-int app_new_session(app *a);                 /* replaces the session */
+int app_new_session(app *a);                 /* replaces the session; it has the adapters on */
 void app_close(app *a);
 
 /* The settings of a generation and what they borrow. */

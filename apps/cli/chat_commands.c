@@ -97,9 +97,19 @@ static int load(chat_state *c, const char *argument) {
     return status;
 }
 
+/* The history stays; the next answer reads it anew with the adapters that are on then. */
 static int adapter(chat_state *c, const char *argument) {
-    (void)c, (void)argument;
-    return report_error("/adapter is not built yet");
+    const app_adapters *list = &c->a.adapters;
+    int status = EXIT_OK;
+    if (!strcmp(argument, "off"))
+        adapters_clear(&c->a.adapters);
+    else if (argument[0])
+        status = adapters_add(&c->a, argument);
+    if (!status && argument[0]) return adapters_wear(&c->a);
+    if (!status && list->n == 0) fputs("  no adapter is on\n", stderr);
+    for (size_t i = 0; !status && i < list->n; i++)
+        fprintf(stderr, "  %s, scale %g\n", list->items[i].path, (double)list->items[i].scale);
+    return status;
 }
 
 /* What /set may change: options of the answer alone that hold one value. */
@@ -187,7 +197,7 @@ static const struct chat_command_entry {
     {"undo", "", "take back the last message and its answer", undo},
     {"save", "FILE", "write the conversation to a file", save},
     {"load", "FILE", "go on with a conversation from a file", load},
-    {"adapter", "", "not built yet", adapter},
+    {"adapter", "[FILE[:SCALE]]", "put an adapter on; off: all off; alone: list them", adapter},
     {"set", "[NAME VALUE]", "change a setting, or list them", set},
     {"stats", "", "tokens and speed of the last answer", stats},
     {"quit", "", "leave (Ctrl-D does too)", quit},

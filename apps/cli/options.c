@@ -236,6 +236,7 @@ void cli_options_free(cli_options *o) {
     free(o->logit_bias.items);
     free(o->tensor_type.items);
     free(o->stop.items);
+    free(o->adapters.items);
     free(o->api_key.items);
     free(o->cors.items);
     *o = (cli_options){0};

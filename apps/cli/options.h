@@ -70,7 +70,7 @@ typedef struct cli_options {
     int64_t max_tokens, top_k, prompt_tokens, decode_tokens, repeats, depth, threads, context;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     option_seed seed;
-    option_list logit_bias, stop, tensor_type;
+    option_list logit_bias, stop, tensor_type, adapters;
     int kv; /* a facet_kv_type */
 } cli_options;
 
