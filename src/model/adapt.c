@@ -112,7 +112,8 @@ static void low_range(const forward *f, const pool_worker *t, const pass_product
 }
 
 float *adapt_place(const forward *f, size_t place, size_t slot) {
-    return f->adapted ? f->low + (place * f->low_slots + slot) * f->low_rank : NULL;
+    bool any = f->adapted && f->low; /* adapters of embeddings alone reserve nothing */
+    return any ? f->low + (place * f->low_slots + slot) * f->low_rank : NULL;
 }
 
 void adapt_products(const pool_worker *t, forward *f, pass_product *products, size_t n) {
