@@ -30,12 +30,12 @@ static bool on_lattice(const float x[32], float d, uint8_t q[32]) {
     return true;
 }
 
-/* Near v, within the rounding of bfloat16: 2^-9 of it, four steps of f16. The nearest first. */
+/* Near v, within the rounding of bfloat16: 2^-8 of it, eight steps of f16, and one for v's own rounding. The nearest
+ * first. */
 static bool find_near(const float x[32], float v, uint16_t *d, uint8_t q[32]) {
-    static const int steps[] = {0, 1, -1, 2, -2, 3, -3, 4, -4};
     int nearest = f32_to_f16(v);
-    for (size_t s = 0; s < sizeof steps / sizeof steps[0]; s++) {
-        int h = nearest + steps[s];
+    for (int s = 0; s < 19; s++) {
+        int h = nearest + (s % 2 ? (s + 1) / 2 : -s / 2);
         if ((h & 0x7c00) == 0x7c00 || (h & 0x7fff) == 0 || h < 0 || h > 0xffff) continue;
         if (!on_lattice(x, f16_to_f32((uint16_t)h), q)) continue;
         *d = (uint16_t)h;

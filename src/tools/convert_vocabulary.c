@@ -121,13 +121,14 @@ static void add_id(gguf_writer *w, const vocabulary *v, const char *key, const c
 }
 
 /* Ids that are never to be sampled. */
-static void add_suppressed(gguf_writer *w, const json_t *generation) {
+static void add_suppressed(gguf_writer *w, size_t n_vocab, const json_t *generation) {
     const json_t *list = json_object_get(generation, "suppress_tokens");
     int32_t ids[256];
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(list) && n < 256; i++) {
         const json_t *id = json_array_get(list, i);
-        if (json_is_integer(id) && json_integer_value(id) >= 0) ids[n++] = (int32_t)json_integer_value(id);
+        if (json_is_integer(id) && json_integer_value(id) >= 0 && (size_t)json_integer_value(id) < n_vocab)
+            ids[n++] = (int32_t)json_integer_value(id);
     }
     if (n) gguf_add_array(w, "tokenizer.ggml.suppress_tokens", GGUF_I32, ids, n);
 }
@@ -147,7 +148,7 @@ static facet_status add_all(gguf_writer *w, vocabulary *v, const json_t *tokeniz
     add_id(w, v, "tokenizer.ggml.eos_token_id", "<turn|>", 1);
     add_id(w, v, "tokenizer.ggml.padding_token_id", "<pad>", 0);
     add_id(w, v, "tokenizer.ggml.unknown_token_id", "<unk>", 3);
-    add_suppressed(w, generation);
+    add_suppressed(w, v->n, generation);
     return FACET_OK;
 }
 
