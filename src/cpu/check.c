@@ -84,13 +84,13 @@ static bool check_gemm(const cpu_table *reference, const cpu_table *candidate, q
     const cpu_gemm *gemm = candidate->gemm[type];
     if (cpu_n_groups(w.n_cols) * gemm->group_bytes > sizeof p.panel) return false;
     bool same = true;
-    for (size_t r = 0; r < N_ROWS; r += CPU_PANEL) {
-        float tile[CPU_TILE * CPU_PANEL];
-        size_t n = N_ROWS - r < CPU_PANEL ? N_ROWS - r : CPU_PANEL;
+    for (size_t r = 0; r < N_ROWS; r += gemm->n_rows) {
+        float tile[CPU_TILE * CPU_PANEL_MAX];
+        size_t n = N_ROWS - r < gemm->n_rows ? N_ROWS - r : gemm->n_rows;
         gemm->unpack(&w, r, n, p.panel);
         gemm->tile(p.panel, p.input, w.n_cols, cpu_tile_width(N_TOKENS), tile);
         for (size_t t = 0; t < N_TOKENS; t++)
-            same = same && cpu_same_floats(p.want + t * N_ROWS + r, tile + t * CPU_PANEL, n);
+            same = same && cpu_same_floats(p.want + t * N_ROWS + r, tile + t * gemm->n_rows, n);
     }
     return same;
 }

@@ -40,23 +40,23 @@ static size_t n_panels(size_t bytes) {
 /* One tile of tokens with n rows of unpacked panels. */
 static void tile_by_panels(const cpu_gemm *gemm, const uint8_t *panels, size_t n_rows, size_t n_cols,
                            const uint8_t *tile, size_t n_tokens, float *out, size_t ldo) {
-    float result[CPU_TILE * CPU_PANEL];
-    for (size_t r = 0; r < n_rows; r += CPU_PANEL, panels += panel_bytes(gemm, n_cols)) {
-        size_t n = min_size(CPU_PANEL, n_rows - r);
+    float result[CPU_TILE * CPU_PANEL_MAX];
+    for (size_t r = 0; r < n_rows; r += gemm->n_rows, panels += panel_bytes(gemm, n_cols)) {
+        size_t n = min_size(gemm->n_rows, n_rows - r);
         gemm->tile(panels, tile, n_cols, cpu_tile_width(n_tokens), result);
         for (size_t t = 0; t < min_size(CPU_TILE, n_tokens); t++)
-            memcpy(out + t * ldo + r, result + t * CPU_PANEL, n * sizeof *out);
+            memcpy(out + t * ldo + r, result + t * gemm->n_rows, n * sizeof *out);
     }
 }
 
 static void by_panels(const cpu_gemm *gemm, const matrix *w, size_t r0, size_t r1, const uint8_t *input,
                       size_t n_tokens, float *out, size_t ldo, uint8_t *scratch) {
-    size_t bytes = panel_bytes(gemm, w->n_cols), step = n_panels(bytes) * CPU_PANEL;
+    size_t bytes = panel_bytes(gemm, w->n_cols), step = n_panels(bytes) * gemm->n_rows;
     size_t token_bytes = cpu_n_groups(w->n_cols) * CPU_GROUP_BYTES;
     for (size_t r = r0; r < r1; r += step) {
         size_t n = min_size(step, r1 - r);
-        for (size_t i = 0; i < n; i += CPU_PANEL)
-            gemm->unpack(w, r + i, min_size(CPU_PANEL, n - i), scratch + i / CPU_PANEL * bytes);
+        for (size_t i = 0; i < n; i += gemm->n_rows)
+            gemm->unpack(w, r + i, min_size(gemm->n_rows, n - i), scratch + i / gemm->n_rows * bytes);
         for (size_t t = 0; t < n_tokens; t += CPU_TILE)
             tile_by_panels(gemm, scratch, n, w->n_cols, input + t * token_bytes, n_tokens - t, out + t * ldo + r,
                            ldo);
@@ -83,7 +83,7 @@ void cpu_matmul(const cpu_table *cpu, const matrix *w, size_t r0, size_t r1, con
 
 size_t cpu_matmul_grain(const cpu_table *cpu, quant_type type, size_t n_tokens) {
     bool packed = cpu_is_packed(cpu, cpu_input_for(cpu, type), n_tokens);
-    return packed ? 4 * CPU_PANEL : ROWS;
+    return packed ? 2 * CPU_PANEL_MAX : ROWS;
 }
 
 size_t cpu_scratch_bytes(const cpu_table *cpu, size_t max_cols) {

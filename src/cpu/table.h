@@ -33,13 +33,14 @@ typedef void cpu_quantise_fn(const float x[CPU_GROUP], cpu_group *out);
 /* out[i] = row (row + i) of w times one prepared token in row layout */
 typedef void cpu_gemv_fn(const matrix *w, size_t row, size_t n_rows, const void *x, float *out);
 
-/* Products for packed inputs. A panel is CPU_PANEL rows, unpacked for all tokens; rows that do not exist are zeros.
- */
-enum { CPU_PANEL = 8 };
+/* Products for packed inputs. A panel is CPU_PANEL or CPU_PANEL_MAX rows, unpacked for all tokens; rows that do not
+ * exist are zeros. */
+enum { CPU_PANEL = 8, CPU_PANEL_MAX = 16 };
 typedef struct cpu_gemm {
+    size_t n_rows;      /* of a panel */
     size_t group_bytes; /* of a panel, for 256 columns */
     void (*unpack)(const matrix *w, size_t row, size_t n_rows, void *panel);
-    /* out[t * CPU_PANEL + i], for the `width` tokens of a tile */
+    /* out[t * n_rows + i], for the `width` tokens of a tile */
     void (*tile)(const void *panel, const void *tile, size_t n_cols, size_t width, float *out);
 } cpu_gemm;
 

@@ -88,7 +88,7 @@ PANEL_INLINE void unpack_rows(const matrix *w, size_t row, size_t n_rows, panel2
     static void tile_##name(const void *panel, const void *tile, size_t n_cols, size_t width, float *out) {          \
         multiply(panel, tile, n_cols, width, run, minima, out);                                                      \
     }                                                                                                                \
-    const cpu_gemm PANEL_NAME(gemm_##name) = {sizeof(panel256), unpack_##name, tile_##name};
+    const cpu_gemm PANEL_NAME(gemm_##name) = {CPU_PANEL, sizeof(panel256), unpack_##name, tile_##name};
 
 GEMM_256(q2_k, 16, 16)
 GEMM_256(q3_k, 16, 0)

@@ -108,7 +108,7 @@ static inline void unpack_block_nvfp4(const uint8_t *block, size_t i, size_t r, 
     static void tile_##name(const void *panel, const void *tile, size_t n_cols, size_t width, float *out) {          \
         multiply(panel, tile, n_cols, width, kind, out);                                                             \
     }                                                                                                                \
-    const cpu_gemm PANEL_NAME(gemm_##name) = {sizeof(panel32), unpack_##name, tile_##name};
+    const cpu_gemm PANEL_NAME(gemm_##name) = {CPU_PANEL, sizeof(panel32), unpack_##name, tile_##name};
 
 GEMM_32(q4_0, 32, PLAIN)
 GEMM_32(q4_1, 32, MINIMUM)

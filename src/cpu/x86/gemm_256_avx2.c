@@ -3,8 +3,8 @@
  *
  * A panel's group: d and dmin [8], the sub-scales [16][8 rows][2], the terms that go with the sums of the activations
  * (minima, or scale times the codes' offset) [8 pairs][8 rows][2], codes. */
-#include "cpu/tmpl/codes256.h"
 #include "cpu/x86/panels_avx2.h"
+#include "cpu/x86/unpack_256_avx2.h"
 
 typedef struct panel256 {
     _Alignas(32) float d[8];
@@ -65,44 +65,44 @@ PANEL_INLINE void some_tokens(const uint8_t *panel, const void *tile, size_t n_g
 
 /* ---- unpacking */
 
-/* Scales and terms of row r; `sub` weights share a scale, which codes256 names by 16. */
-PANEL_INLINE void put_scales(panel256 *p, int r, const codes256 *c, int sub, int offset, term kind) {
-    for (int j = 0; j < 256 / sub; j++) p->scale[j][r][0] = p->scale[j][r][1] = c->scale[j * sub / 16];
-    int step = by_16(kind) ? 1 : 2;
-    for (int j = 0; j < 16; j += step) {
-        int i = j / step;
-        p->term[i / 2][r][i % 2] =
-            (int16_t)(kind == MINIMA_16 || kind == MINIMA_32 ? c->minimum[j] : c->scale[j] * offset);
+/* Scales and terms of row r. */
+PANEL_INLINE void put_scales(panel256 *p, int r, const scales256 *s, int sub, int offset, term kind) {
+    _Alignas(32) int16_t scale[16], terms[16];
+    __m256i v = _mm256_cvtepi8_epi16(s->scale), t = _mm256_mullo_epi16(v, _mm256_set1_epi16((short)offset));
+    if (kind == MINIMA_16 || kind == MINIMA_32) t = _mm256_cvtepu8_epi16(s->minimum);
+    _mm256_store_si256((__m256i *)(void *)scale, v);
+    _mm256_store_si256((__m256i *)(void *)terms, t);
+    for (int j = 0; j < 256 / sub; j++) p->scale[j][r][0] = p->scale[j][r][1] = scale[j];
+    for (int j = 0; j < (by_16(kind) ? 8 : 4); j++) {
+        p->term[j][r][0] = terms[2 * j];
+        p->term[j][r][1] = terms[2 * j + 1];
     }
-    p->d[r] = c->d;
-    p->dmin[r] = c->dmin;
+    p->d[r] = s->d;
+    p->dmin[r] = s->dmin;
 }
 
-typedef void unpack_block_fn(const uint8_t *block, codes256 *out);
+typedef void unpack_block_fn(const uint8_t *block, uint8_t *code, scales256 *s);
 
 PANEL_INLINE void unpack_rows(const matrix *w, size_t row, size_t n_rows, uint8_t *panel, unpack_block_fn *unpack,
                               size_t block_bytes, int planes, int sub, int offset, term kind) {
-    _Alignas(32) uint8_t codes[2][CPU_PANEL][CPU_GROUP];
+    _Alignas(32) uint8_t codes[CPU_PANEL][CPU_GROUP];
     memset(codes, 0, sizeof codes);
     for (size_t g = 0; g < w->n_cols / 256; g++, panel += sizeof(panel256) + (size_t)planes * PLANE_BYTES) {
         panel256 *p = (void *)panel;
         if (n_rows < CPU_PANEL) memset(p, 0, sizeof *p);
         for (size_t r = 0; r < n_rows; r++) {
-            codes256 c = {.dmin = 0};
-            unpack(w->data + (row + r) * w->row_bytes + g * block_bytes, &c);
-            put_codes(c.code, 256, offset, planes, codes[0][r], codes[1][r]);
-            put_scales(p, (int)r, &c, sub, offset, kind);
+            scales256 s = {.dmin = 0};
+            unpack(w->data + (row + r) * w->row_bytes + g * block_bytes, codes[r], &s);
+            put_scales(p, (int)r, &s, sub, offset, kind);
         }
-        for (int i = 0; i < planes; i++) transpose_codes(codes[i], p->codes + i * PLANE_BYTES);
+        transpose_codes(codes, p->codes, 32);
+        if (planes == 2) split_planes(p->codes);
     }
 }
 
 #define GEMM_256(name, planes, chunk, sub, offset, kind)                                                             \
-    static inline void unpack_block_##name(const uint8_t *block, codes256 *out) {                                    \
-        codes256_##name((const void *)block, out);                                                                   \
-    }                                                                                                                \
-    static void unpack_##name(const matrix *w, size_t row, size_t n_rows, void *panel) {                             \
-        unpack_rows(w, row, n_rows, panel, unpack_block_##name, sizeof(block_##name), planes, sub, offset, kind);    \
+    static void panel_##name(const matrix *w, size_t row, size_t n_rows, void *panel) {                              \
+        unpack_rows(w, row, n_rows, panel, unpack_##name, sizeof(block_##name), planes, sub, offset, kind);          \
     }                                                                                                                \
     static void tile_##name(const void *panel, const void *tile, size_t n_cols, size_t width, float *out) {          \
         size_t n = n_cols / 256;                                                                                     \
@@ -115,7 +115,8 @@ PANEL_INLINE void unpack_rows(const matrix *w, size_t row, size_t n_rows, uint8_
         } else                                                                                                       \
             some_tokens(panel, tile, n, 4, 0, 4, planes, chunk, sub, kind, out);                                     \
     }                                                                                                                \
-    const cpu_gemm gemm_##name##_avx2 = {sizeof(panel256) + planes * PLANE_BYTES, unpack_##name, tile_##name};
+    const cpu_gemm gemm_##name##_avx2 = {CPU_PANEL, sizeof(panel256) + planes * PLANE_BYTES, panel_##name,           \
+                                         tile_##name};
 
 /* Largest code: 15 in chunks of 8 steps, 31 of 4, 63 of 2. */
 GEMM_256(q4_k, 1, 8, 32, 0, MINIMA_32)

@@ -3,8 +3,8 @@
  * token lie in the first cache.
  *
  * A panel's group: scales and minima, codes. */
-#include "cpu/tmpl/codes32.h"
 #include "cpu/x86/panels_avx2.h"
+#include "cpu/x86/unpack_32_avx2.h"
 
 typedef struct panel32 {
     _Alignas(32) float scale[16][8]; /* of 8 blocks, then their minima; of 16 runs */
@@ -66,55 +66,42 @@ PANEL_INLINE void some_tokens(const uint8_t *panel, const void *tile, size_t n_c
     }
 }
 
-/* ---- unpacking: 64 weights at a time, two blocks of 32 (the second may not exist) or one of NVFP4 */
+/* ---- unpacking */
 
-/* Block i of a row into row r of a panel's group; n blocks of 32 are there. */
-typedef void unpack_block_fn(const uint8_t *block, int i, int r, panel32 *p, int8_t code[CPU_GROUP]);
+typedef void unpack_block_fn(const uint8_t *block, uint8_t *code, float *d, float *m);
+
+/* The n blocks of a row's group. */
+PANEL_INLINE void unpack_row(const uint8_t *data, size_t n, size_t r, panel32 *p, uint8_t *code,
+                             unpack_block_fn *unpack, size_t block, size_t block_bytes) {
+    for (size_t i = 0; i < n; i++) {
+        float d[4], m = 0;
+        unpack(data + i * block_bytes, code + block * i, d, &m);
+        for (size_t j = 0; block == 64 && j < 4; j++) p->scale[4 * i + j][r] = d[j];
+        if (block == 64) continue;
+        p->scale[i][r] = d[0];
+        p->scale[8 + i][r] = m;
+    }
+}
 
 PANEL_INLINE void unpack_rows(const matrix *w, size_t row, size_t n_rows, uint8_t *panel, unpack_block_fn *unpack,
-                              size_t block, size_t block_bytes, int planes, int offset) {
-    _Alignas(32) uint8_t codes[2][CPU_PANEL][CPU_GROUP];
+                              size_t block, size_t block_bytes, int planes) {
+    _Alignas(32) uint8_t codes[CPU_PANEL][CPU_GROUP];
     memset(codes, 0, sizeof codes);
     for (size_t col = 0; col < w->n_cols; col += CPU_GROUP, panel += sizeof(panel32) + (size_t)planes * PLANE_BYTES) {
         panel32 *p = (void *)panel;
         size_t n = (w->n_cols - col < CPU_GROUP ? w->n_cols - col : CPU_GROUP) / block;
         if (n_rows < CPU_PANEL) memset(p, 0, sizeof *p);
-        for (size_t r = 0; r < n_rows; r++) {
-            _Alignas(32) int8_t code[CPU_GROUP] = {0};
-            const uint8_t *data = w->data + (row + r) * w->row_bytes + col / block * block_bytes;
-            for (size_t i = 0; i < n; i++) unpack(data + i * block_bytes, (int)i, (int)r, p, code);
-            put_codes(code, CPU_GROUP, offset, planes, codes[0][r], codes[1][r]);
-        }
-        for (int i = 0; i < planes; i++) transpose_codes(codes[i], p->codes + i * PLANE_BYTES);
+        for (size_t r = 0; r < n_rows; r++)
+            unpack_row(w->data + (row + r) * w->row_bytes + col / block * block_bytes, n, r, p, codes[r], unpack,
+                       block, block_bytes);
+        transpose_codes(codes, p->codes, 32);
+        if (planes == 2) split_planes(p->codes);
     }
-}
-
-#define UNPACK_32(name, minimum)                                                                                     \
-    static inline void unpack_block_##name(const uint8_t *block, int i, int r, panel32 *p, int8_t code[CPU_GROUP]) { \
-        codes32 c = {.m = 0};                                                                                        \
-        codes32_##name((const void *)block, &c);                                                                     \
-        memcpy(code + 32 * i, c.code, 32);                                                                           \
-        p->scale[i][r] = c.d;                                                                                        \
-        if (minimum) p->scale[8 + i][r] = c.m;                                                                       \
-    }
-UNPACK_32(q4_0, false)
-UNPACK_32(q4_1, true)
-UNPACK_32(q5_0, false)
-UNPACK_32(q5_1, true)
-UNPACK_32(q8_0, false)
-UNPACK_32(iq4_nl, false)
-UNPACK_32(mxfp4, false)
-
-static inline void unpack_block_nvfp4(const uint8_t *block, int i, int r, panel32 *p, int8_t code[CPU_GROUP]) {
-    codes64 c;
-    codes64_nvfp4((const void *)block, &c);
-    memcpy(code + 64 * i, c.code, 64);
-    for (int j = 0; j < 4; j++) p->scale[4 * i + j][r] = c.d[j];
 }
 
 #define GEMM_32(name, block, planes, chunk, offset, kind)                                                            \
-    static void unpack_##name(const matrix *w, size_t row, size_t n_rows, void *panel) {                             \
-        unpack_rows(w, row, n_rows, panel, unpack_block_##name, block, sizeof(block_##name), planes, offset);        \
+    static void panel_##name(const matrix *w, size_t row, size_t n_rows, void *panel) {                              \
+        unpack_rows(w, row, n_rows, panel, unpack_##name, block, sizeof(block_##name), planes);                      \
     }                                                                                                                \
     static void tile_##name(const void *panel, const void *tile, size_t n_cols, size_t width, float *out) {          \
         if (width == 12) {                                                                                           \
@@ -126,7 +113,8 @@ static inline void unpack_block_nvfp4(const uint8_t *block, int i, int r, panel3
         } else                                                                                                       \
             some_tokens(panel, tile, n_cols, 4, 0, 4, planes, chunk, offset, kind, out);                             \
     }                                                                                                                \
-    const cpu_gemm gemm_##name##_avx2 = {sizeof(panel32) + planes * PLANE_BYTES, unpack_##name, tile_##name};
+    const cpu_gemm gemm_##name##_avx2 = {CPU_PANEL, sizeof(panel32) + planes * PLANE_BYTES, panel_##name,            \
+                                         tile_##name};
 
 /* Largest code: 15 in chunks of 8 steps, 31 of 4. */
 GEMM_32(q4_0, 32, 1, 8, 8, PLAIN)

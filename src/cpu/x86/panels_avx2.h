@@ -76,9 +76,10 @@ PANEL_INLINE void add_dots(const uint8_t *codes, const int32_t *q, size_t w, __m
     }
 }
 
-/* codes[row][256] to [column / 4][row][4]: an 8 x 8 transposition of 32-bit units at a time. */
-static inline void transpose_codes(const uint8_t codes[CPU_PANEL][CPU_GROUP], uint8_t *out) {
-    for (int i = 0; i < CPU_GROUP / 32; i++) {
+/* codes[row][256] to [column / 4][row][4], a step of `stride` bytes for each four columns: an 8 x 8 transposition of
+ * 32-bit units at a time. */
+PANEL_INLINE void transpose_codes(const uint8_t codes[CPU_PANEL][CPU_GROUP], uint8_t *out, size_t stride) {
+    for (size_t i = 0; i < CPU_GROUP / 32; i++, out += 8 * stride) {
         __m256i r[8], s[8], u[8];
         for (int k = 0; k < 8; k++) r[k] = load_panel(codes[k] + 32 * i);
         for (int k = 0; k < 8; k += 2) {
@@ -91,20 +92,22 @@ static inline void transpose_codes(const uint8_t codes[CPU_PANEL][CPU_GROUP], ui
             u[k + 2] = _mm256_unpacklo_epi64(s[k + 1], s[k + 3]);
             u[k + 3] = _mm256_unpackhi_epi64(s[k + 1], s[k + 3]);
         }
-        for (int k = 0; k < 4; k++) {
-            __m256i *to = (__m256i *)(void *)(out + 32 * (8 * i + k));
-            _mm256_store_si256(to, _mm256_permute2x128_si256(u[k], u[k + 4], 0x20));
-            _mm256_store_si256(to + 4, _mm256_permute2x128_si256(u[k], u[k + 4], 0x31));
+        for (size_t k = 0; k < 4; k++) {
+            _mm256_store_si256((__m256i *)(void *)(out + k * stride),
+                               _mm256_permute2x128_si256(u[k], u[k + 4], 0x20));
+            _mm256_store_si256((__m256i *)(void *)(out + (k + 4) * stride),
+                               _mm256_permute2x128_si256(u[k], u[k + 4], 0x31));
         }
     }
 }
 
-/* code + offset of n codes, in one plane or in two of four bits */
-PANEL_INLINE void put_codes(const int8_t *code, int n, int offset, int planes, uint8_t *low, uint8_t *high) {
-    for (int i = 0; i < n; i++) {
-        uint8_t u = (uint8_t)(code[i] + offset);
-        low[i] = planes == 2 ? u & 15 : u;
-        if (planes == 2) high[i] = u >> 4;
+/* Codes of eight bits to two planes of four. */
+PANEL_INLINE void split_planes(uint8_t *codes) {
+    const __m256i low = _mm256_set1_epi8(15);
+    for (int i = 0; i < PLANE_BYTES; i += 32) {
+        __m256i v = load_panel(codes + i), high = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+        _mm256_store_si256((__m256i *)(void *)(codes + i), _mm256_and_si256(v, low));
+        _mm256_store_si256((__m256i *)(void *)(codes + PLANE_BYTES + i), high);
     }
 }
 
