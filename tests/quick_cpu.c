@@ -155,7 +155,7 @@ static void compare_product(const cpu_table *cpu, const char *name, product *p, 
 static void check_products(const cpu_table *cpu, const char *name, quant_type type) {
     static const size_t cols_256[] = {256, 512, 1536, 2560, 0}, cols_32[] = {32, 64, 96, 224, 256, 288, 704, 2560, 0},
                         cols_64[] = {64, 192, 256, 320, 704, 0}, cols_1[] = {1, 15, 16, 17, 31, 256, 263, 2560, 0};
-    static const size_t tokens[] = {1, 2, 4, 7, 12, 13, 29};
+    static const size_t tokens[] = {1, 2, 4, 5, 8, 12, 29};
     const size_t *cols = quant_format_of(type)->block == 256  ? cols_256
                          : quant_format_of(type)->block == 64 ? cols_64
                          : quant_format_of(type)->block == 32 ? cols_32
@@ -182,6 +182,12 @@ static void check_gemm(const cpu_table *candidate, const cpu_kernel *kernel) {
     packed.packed_min[cpu_input_for(candidate, (quant_type)type)] = 1;
     check_products(&packed, kernel->name, (quant_type)type);
 }
+static void check_few(const cpu_table *candidate, const cpu_kernel *kernel) {
+    size_t type = (kernel->member - offsetof(cpu_table, few)) / sizeof(void *);
+    cpu_table packed = *candidate;
+    packed.packed_min[cpu_input_for(candidate, (quant_type)type)] = 1;
+    check_products(&packed, kernel->name, (quant_type)type);
+}
 static void check_gemm_float(const cpu_table *candidate, const cpu_kernel *kernel) {
     for (int type = 0; type < QUANT_N_TYPES; type++) {
         if (cpu_input_for(candidate, (quant_type)type) == CPU_INPUT_F32)
@@ -193,6 +199,7 @@ static void test_products(void **state) {
     (void)state;
     each_kernel(offsetof(cpu_table, gemv), QUANT_N_TYPES, check_gemv);
     each_kernel(offsetof(cpu_table, gemm), QUANT_N_TYPES, check_gemm);
+    each_kernel(offsetof(cpu_table, few), QUANT_N_TYPES, check_few);
     each_kernel(offsetof(cpu_table, gemm_float), 1, check_gemm_float);
 }
 
