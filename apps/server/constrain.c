@@ -1,6 +1,8 @@
 /* Forms of answers: see constrain.h. */
 #include "constrain.h"
 
+#include <string.h>
+
 static const char *const format_types[] = {"text", "json_object", "json_schema", NULL};
 
 static bool read_schema(job *j, const fields *format) {
@@ -42,13 +44,29 @@ bool constrain_read_ollama(job *j, const fields *f) {
     return true;
 }
 
+static bool is_call_forced(const job *j) { return j->tool_mode == TOOLS_REQUIRED || j->tool_mode == TOOLS_NAMED; }
+
+static facet_status make_grammar(job *j, facet_error *error) {
+    facet_model *model = j->server->model;
+    if (is_call_forced(j))
+        return facet_grammar_from_tools(&j->constraint, model, j->tools, j->tool_name, j->parallel_calls, error);
+    switch (j->format) {
+    case FORMAT_JSON: return facet_grammar_json_object(&j->constraint, model, error);
+    case FORMAT_SCHEMA: return facet_grammar_from_schema(&j->constraint, model, j->schema, error);
+    case FORMAT_GRAMMAR: return facet_grammar_from_gbnf(&j->constraint, model, j->grammar, strlen(j->grammar), error);
+    default: return FACET_OK;
+    }
+}
+
 bool constrain_prepare(job *j) {
-    if (j->format != FORMAT_TEXT)
-        return request_refuse(&j->error, 501, "response_format", "not_built",
-                              "answers that are held to a schema or a grammar are not built yet");
-    if (j->tool_mode == TOOLS_REQUIRED || j->tool_mode == TOOLS_NAMED)
-        return request_refuse(&j->error, 501, "tool_choice", "not_built", "tool calls on demand are not built yet");
+    facet_error error = {0};
+    if (j->format == FORMAT_TEXT && !is_call_forced(j)) return true;
+    facet_status status = make_grammar(j, &error);
+    const char *field = is_call_forced(j) ? "tools" : j->format == FORMAT_GRAMMAR ? "grammar" : "response_format";
+    if (status) return job_library_error(j, status, &error, field);
+    j->generation.grammar = j->constraint;
+    j->generation.grammar_after_thought = j->thinking;
     return true;
 }
 
-void constrain_free(job *j) { (void)j; }
+void constrain_free(job *j) { facet_grammar_free(j->constraint); }

@@ -194,6 +194,16 @@ static int seconds_to_wait(server *s) {
     return seconds < 1 ? 1 : seconds > 120 ? 120 : (int)seconds;
 }
 
+bool job_queue_or_refuse(job *j, job_fn run) {
+    j->queued = clock_seconds();
+    if (job_queue_add(&j->server->slots, run, j)) return true;
+    j->x->retry_after = seconds_to_wait(j->server);
+    request_refuse(&j->error, 429, "", "queue_full", "too many requests are waiting: try again in %d s",
+                   j->x->retry_after);
+    job_refuse(j);
+    return false;
+}
+
 void job_submit(job *j, const answer_shape *shape) {
     exchange *x = j->x;
     const char *content_type = x->style == API_OLLAMA ? "application/x-ndjson" : "text/event-stream";
@@ -203,16 +213,8 @@ void job_submit(job *j, const answer_shape *shape) {
         job_refuse(j);
         return;
     }
-    j->queued = clock_seconds();
-    exchange_hold(x);
-    if (job_queue_add(&j->server->slots, job_run, j)) {
-        if (stream) exchange_begin_stream(x, content_type); /* the job may be over by now */
-    } else {
-        x->retry_after = seconds_to_wait(j->server);
-        request_refuse(&j->error, 429, "", "queue_full", "too many requests are waiting: try again in %d s",
-                       x->retry_after);
-        job_refuse(j);
-    }
+    exchange_hold(x); /* the job may be over by the next line */
+    if (job_queue_or_refuse(j, job_run) && stream) exchange_begin_stream(x, content_type);
     exchange_release(x);
 }
 

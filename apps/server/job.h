@@ -60,6 +60,7 @@ struct job {
     format_kind format;
     const facet_value *schema; /* FORMAT_SCHEMA */
     const char *grammar;       /* FORMAT_GRAMMAR */
+    facet_grammar *constraint; /* NULL: none */
     bool stream, include_usage, cache_prompt, echo;
 
     facet_prompt *prompt; /* of a chat */
@@ -93,6 +94,8 @@ bool job_add_text(job *j, const char *data, size_t n);
 bool job_add_ids(job *j, const int32_t *ids, size_t n);
 /* Hands the job to the slots, or answers that there are too many. The job is gone in both cases. */
 void job_submit(job *j, const answer_shape *shape);
+/* The same for work of another kind, which frees the job. False: the job is gone. */
+bool job_queue_or_refuse(job *j, job_fn run);
 /* To be called for a failure of the library. */
 bool job_library_error(job *j, facet_status status, const facet_error *error, const char *param);
 

@@ -1,6 +1,7 @@
 /* The table of routes: see routes.h. */
 #include "routes.h"
 #include "anthropic.h"
+#include "embeddings.h"
 #include "info.h"
 #include "ollama.h"
 #include "openai.h"
@@ -24,6 +25,10 @@ static const route table[] = {
     {"POST", "/v1/completions", API_OPENAI, false, openai_completions},
     {"POST", "/completions", API_OPENAI, false, openai_completions},
     {"POST", "/v1/responses", API_OPENAI, false, openai_responses},
+    {"POST", "/v1/embeddings", API_OPENAI, false, openai_embeddings},
+    {"POST", "/embeddings", API_OPENAI, false, openai_embeddings},
+    {"POST", "/api/embed", API_OLLAMA, false, ollama_embed},
+    {"POST", "/api/embeddings", API_OLLAMA, false, ollama_embeddings},
     {"POST", "/v1/messages", API_ANTHROPIC, false, anthropic_messages},
     {"POST", "/v1/messages/count_tokens", API_ANTHROPIC, false, anthropic_count_tokens},
     {"POST", "/api/chat", API_OLLAMA, false, ollama_chat},
