@@ -359,6 +359,37 @@ static void test_reuse(void **state) {
     world_close(&w);
 }
 
+/* What was computed with other adapters, or another strength of them, is not taken for one's own. */
+static void test_adapters(void **state) {
+    (void)state;
+    facet_error error;
+    facet_model *model;
+    facet_adapter *adapter, *again;
+    static const char path[] = FACET_SOURCE_DIR "/models/tiny-pirate-lora.gguf";
+    assert_ok(facet_model_open(&model, FACET_SOURCE_DIR "/models/tiny-q8_0.gguf", NULL, &error), &error);
+    assert_ok(facet_adapter_open(&adapter, model, path, &error), &error);
+    assert_ok(facet_adapter_open(&again, model, path, &error), &error);
+    facet_engine *engine = engine_open(model, 2, 32, 8);
+    int32_t tokens[100];
+    for (int i = 0; i < 100; i++) tokens[i] = 300 + i;
+    const struct {
+        facet_adapter_use use;
+        size_t n, reused;
+    } cases[] = {{{0}, 0, 0},        {{adapter, 1}, 1, 0},  {{adapter, 0.5f}, 1, 0},
+                 {{again, 1}, 1, 0}, {{adapter, 1}, 1, 99}, {{again, 1}, 1, 99},
+                 {{0}, 0, 99}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        facet_session *s = session_open(engine, true, 0);
+        assert_ok(facet_session_set_adapters(s, &cases[i].use, cases[i].n, &error), &error);
+        assert_int_equal(reuse(s, tokens, 100), cases[i].reused);
+        facet_session_free(s);
+    }
+    facet_adapter_free(adapter);
+    facet_adapter_free(again);
+    facet_engine_free(engine);
+    facet_model_free(model);
+}
+
 /* ---- the end of the memory */
 
 static void test_budget(void **state) {
@@ -453,7 +484,8 @@ static void test_fair(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits), cmocka_unit_test(test_narrow_steps), cmocka_unit_test(test_little_memory),
-        cmocka_unit_test(test_reuse),     cmocka_unit_test(test_budget),       cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_reuse),     cmocka_unit_test(test_adapters),     cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_fair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
