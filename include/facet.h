@@ -473,15 +473,16 @@ FACET_API facet_status facet_session_score(facet_session *session, const int32_t
 FACET_API facet_status facet_session_embed(facet_session *session, const int32_t *tokens, size_t n, float *out,
                                            facet_error *error);
 
-/* The mean of the final hidden states of these tokens (after the output norm), n_embd floats, not normalised. All
- * tokens are computed, whatever the timeline holds; it is these tokens afterwards. */
-FACET_API facet_status facet_session_embed(facet_session *session, const int32_t *tokens, size_t n, float *out,
-                                           facet_error *error);
-
 typedef struct facet_logit_bias {
     int32_t token;
     float bias; /* added to the logit; -INFINITY forbids the token */
 } facet_logit_bias;
+
+/* Ways to compute several tokens at once when decoding. The text is the same with each, bit for bit. */
+typedef enum facet_speculation {
+    FACET_SPECULATE_NONE,
+    FACET_SPECULATE_LOOKUP /* guesses from what stands earlier on the timeline: for text that repeats itself */
+} facet_speculation;
 
 /* How the next token is chosen. In this order: suppressed tokens, bias, penalties, temperature, top_k, top_p, min_p,
  * then a draw. Ties go to the lower token. The draw depends on (seed, choice, position) alone. */
@@ -511,14 +512,16 @@ typedef enum facet_stop_reason {
     FACET_STOP_CALLBACK   /* on_token returned false */
 } facet_stop_reason;
 
-/* One generated token. `text` never splits a UTF-8 character and never holds a stop string or a part of one: text is
- * held back while it might become one, so a token may come with the text of earlier ones, or with none. Where held
- * text must come out before a control token, or at the end, a call without a token (id -1) brings it. The
- * end-of-generation token is not reported. */
+/* A token that could have been chosen. */
 typedef struct facet_token_logprob {
     int32_t id;
     float logprob; /* natural log, before bias, penalties and temperature */
 } facet_token_logprob;
+
+/* One generated token. `text` never splits a UTF-8 character and never holds a stop string or a part of one: text is
+ * held back while it might become one, so a token may come with the text of earlier ones, or with none. Where held
+ * text must come out before a control token, or at the end, a call without a token (id -1) brings it. The
+ * end-of-generation token is not reported. */
 typedef struct facet_token {
     int32_t id;       /* -1: text only */
     bool control;     /* text is the spelling of a control token */
@@ -543,6 +546,7 @@ typedef struct facet_generation {
     const facet_grammar *grammar; /* NULL: none. When nothing more can follow the generation ends: FACET_STOP_END */
     bool grammar_after_thought; /* false; true: a thought may come first, held to nothing; so may the rest of one that
                                    the prompt has opened */
+    facet_speculation speculation; /* FACET_SPECULATE_NONE */
 } facet_generation;
 FACET_API void facet_generation_defaults(facet_generation *generation);
 
@@ -553,6 +557,8 @@ typedef struct facet_generation_result {
     double prompt_seconds; /* of the last sync */
     size_t prompt_tokens;  /* computed by the last sync */
     double decode_seconds;
+    size_t n_guessed;  /* by speculation */
+    size_t n_accepted; /* of these, the ones that were right */
 } facet_generation_result;
 
 /* Generates after the timeline, which must not be empty. Chosen tokens join the timeline, the end-of-generation token

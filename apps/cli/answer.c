@@ -196,5 +196,6 @@ void answer_print_stats(const answer *a, uint64_t seed) {
             r->prompt_seconds, rate(r->prompt_tokens, r->prompt_seconds));
     fprintf(stderr, "answer: %zu tokens, %.3f s, %.1f tokens/s, ended by: %s\n", r->n_generated, r->decode_seconds,
             rate(r->n_generated, r->decode_seconds), why[r->stop_reason]);
+    if (r->n_guessed) fprintf(stderr, "guesses: %zu tokens, %zu of them right\n", r->n_guessed, r->n_accepted);
     fprintf(stderr, "seed: %llu\n", (unsigned long long)seed);
 }

@@ -208,6 +208,7 @@ int generation_setup_init(generation_setup *g, const app *a) {
     *g = (generation_setup){0};
     facet_generation_defaults(&g->generation);
     g->generation.max_tokens = (int32_t)o->max_tokens;
+    g->generation.speculation = (facet_speculation)o->speculate;
     app_sampling(&g->generation.sampling, o);
     int status = generation_seed(o, &g->generation.sampling.seed);
     if (!status) status = setup_stop(g, &o->stop);

@@ -71,7 +71,8 @@ typedef struct cli_options {
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     option_seed seed;
     option_list logit_bias, stop, tensor_type, adapters;
-    int kv; /* a facet_kv_type */
+    int kv;        /* a facet_kv_type */
+    int speculate; /* a facet_speculation */
 } cli_options;
 
 extern const cli_command command_table[N_COMMANDS];

@@ -5,6 +5,7 @@
 
 #include "engine/constraint.h"
 #include "engine/session.h"
+#include "engine/speculate.h"
 #include "os/system.h"
 #include "sample/stop.h"
 
@@ -24,8 +25,9 @@ typedef struct run {
     facet_error *err;
     decoder decoder;
     stop_matcher *stop;
-    constraint *constraint; /* NULL: none */
-    facet_logit_bias *bias; /* the caller's, and the end tokens where they are to be ignored */
+    constraint *constraint;   /* NULL: none */
+    speculation *speculation; /* NULL: none */
+    facet_logit_bias *bias;   /* the caller's, and the end tokens where they are to be ignored */
     facet_stop_reason reason;
     bool stopped;
     size_t n_generated;
@@ -105,6 +107,7 @@ static facet_status next_token(run *r) {
     if (r->g->logprobs) r->n_top = sampler_top_logprobs(s->logits, n_vocab, r->top, (size_t)r->g->top_logprobs);
     s->tokens[s->n_tokens++] = id;
     s->has_logits = false;
+    if (r->speculation) speculation_follow(r->speculation, s);
     r->n_generated++;
     if (!r->g->ignore_end && vocab_is_end(v, id)) {
         stop_run(r, FACET_STOP_END);
@@ -112,6 +115,13 @@ static facet_status next_token(run *r) {
     }
     if (r->constraint) FACET_TRY(constraint_accept(r->constraint, id, r->err));
     return emit(r, id, logprob);
+}
+
+/* The logits after the timeline. */
+static facet_status compute(run *r) {
+    bool guessed = false;
+    if (r->speculation) FACET_TRY(speculation_step(r->speculation, r->s, &guessed, r->err));
+    return guessed ? FACET_OK : session_catch_up(r->s, NULL, NULL, r->err);
 }
 
 static facet_status run_loop(run *r) {
@@ -128,7 +138,7 @@ static facet_status run_loop(run *r) {
             stop_run(r, FACET_STOP_CANCELLED);
         if (r->stopped) break;
         if (!s->has_logits) {
-            facet_status status = session_catch_up(s, NULL, NULL, r->err);
+            facet_status status = compute(r);
             if (status == FACET_ERROR_CANCELLED) {
                 stop_run(r, FACET_STOP_CANCELLED);
                 break;
@@ -148,6 +158,10 @@ static facet_status check_generation(const facet_session *s, const facet_generat
     if (g->max_tokens < -1) {
         return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.max_tokens is %d, expected -1 or more",
                          (int)g->max_tokens);
+    }
+    if (g->speculation < FACET_SPECULATE_NONE || g->speculation > FACET_SPECULATE_LOOKUP) {
+        return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.speculation is %d, expected 0 to %d",
+                         (int)g->speculation, (int)FACET_SPECULATE_LOOKUP);
     }
     if (g->top_logprobs < 0 || g->top_logprobs > TOP_LOGPROBS) {
         return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.top_logprobs is %d, expected 0 to %d",
@@ -180,6 +194,7 @@ static facet_status prepare(run *r) {
     if (r->g->ignore_end) FACET_TRY(forbid_end(r, &sampling));
     FACET_TRY(sampler_configure(r->s->sampler, &sampling, r->err));
     FACET_TRY(constraint_new(&r->constraint, r->g, r->s, r->err));
+    if (r->g->speculation) FACET_TRY(speculation_new(&r->speculation, r->s, r->err));
     return stop_new(&r->stop, r->g->stop, r->g->n_stop, r->err);
 }
 
@@ -196,6 +211,7 @@ facet_status facet_session_generate(facet_session *s, const facet_generation *ge
     facet_status status = prepare(&r);
     session_enter(s);
     if (status == FACET_OK) status = run_loop(&r);
+    if (r.speculation) speculation_end(r.speculation, s);
     session_leave(s);
     if (status == FACET_OK && result) {
         *result = (facet_generation_result){.size = sizeof *result,
@@ -204,11 +220,16 @@ facet_status facet_session_generate(facet_session *s, const facet_generation *ge
                                             .prompt_seconds = s->prompt_seconds,
                                             .prompt_tokens = s->prompt_tokens,
                                             .decode_seconds = os_now() - begin};
+        if (r.speculation) {
+            result->n_guessed = r.speculation->n_guessed;
+            result->n_accepted = r.speculation->n_accepted;
+        }
     }
     decoder_free(&r.decoder);
     stop_free(r.stop);
     sampler_permit(s->sampler, NULL);
     constraint_free(r.constraint);
+    speculation_free(r.speculation);
     free(r.bias);
     return status;
 }

@@ -21,6 +21,7 @@ typedef struct request {
     size_t hidden_from; /* tokens */
     float *logits;      /* tokens: gets those after the last token once that is computed, NULL: none wanted;
                            else those of all rows */
+    bool tentative;     /* the tokens are guesses: the caller publishes what it keeps of them */
     atomic_bool *cancelled;
     facet_error *err;
 

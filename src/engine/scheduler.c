@@ -146,7 +146,7 @@ static void finish_step(scheduler *s, double seconds) {
     batch *b = &s->batch;
     count_step(s, seconds);
     for (size_t i = 0; i < b->n_tokens; i++) {
-        kv_sequence_publish(b->tokens[i]->kv, b->tokens[i]->tokens);
+        if (!b->tokens[i]->tentative) kv_sequence_publish(b->tokens[i]->kv, b->tokens[i]->tokens);
         b->tokens[i]->status = FACET_OK;
         finish(s, b->tokens[i]);
     }

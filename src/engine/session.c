@@ -86,7 +86,7 @@ void session_leave(facet_session *s) { scheduler_leave(&s->engine->scheduler, &s
 
 /* ---- computing */
 
-static facet_status run(facet_session *s, request *r, facet_error *err) {
+facet_status session_run(facet_session *s, request *r, facet_error *err) {
     r->adapters = s->adapters ? &s->adapters->lora : NULL;
     r->cancelled = &s->cancelled;
     r->err = err;
@@ -98,7 +98,7 @@ facet_status session_catch_up(facet_session *s, facet_progress_fn progress, void
     while (kv_sequence_length(s->kv) < s->n_tokens) {
         FACET_TRY(check_cancel(s, err));
         request r = {.kv = s->kv, .tokens = s->tokens, .end = s->n_tokens, .logits = s->logits};
-        FACET_TRY(run(s, &r, err));
+        FACET_TRY(session_run(s, &r, err));
         size_t at = kv_sequence_length(s->kv);
         s->has_logits = at == s->n_tokens;
         if (progress && !progress(ctx, at - first, total)) {
@@ -226,7 +226,7 @@ static facet_status stream_rows(score_job *job, size_t n) {
         size_t rows = n - i < job->head_rows ? n - i : job->head_rows;
         FACET_TRY(check_cancel(s, job->err));
         request r = {.hidden = job->hidden + i * n_embd, .n_hidden = rows, .logits = job->logits};
-        FACET_TRY(run(s, &r, job->err));
+        FACET_TRY(session_run(s, &r, job->err));
         for (size_t k = 0; k < rows; k++) {
             if (!job->on_row(job->ctx, job->row++, job->logits + k * n_vocab, n_vocab)) {
                 return error_set(job->err, FACET_ERROR_CANCELLED, "cancelled by the caller");
@@ -243,7 +243,7 @@ static facet_status score_all(score_job *job) {
         FACET_TRY(check_cancel(s, job->err));
         request r = {
             .kv = s->kv, .tokens = s->tokens, .end = s->n_tokens, .hidden = job->hidden, .hidden_from = job->row};
-        FACET_TRY(run(s, &r, job->err));
+        FACET_TRY(session_run(s, &r, job->err));
         FACET_TRY(stream_rows(job, r.n_hidden));
     }
     s->has_logits = true;
@@ -289,13 +289,13 @@ static facet_status stream_hidden(facet_session *s, float *rows, session_rows_fn
     while (kv_sequence_length(s->kv) < s->n_tokens) {
         FACET_TRY(check_cancel(s, err));
         request r = {.kv = s->kv, .tokens = s->tokens, .end = s->n_tokens, .hidden = rows};
-        FACET_TRY(run(s, &r, err));
+        FACET_TRY(session_run(s, &r, err));
         if (!on_rows(ctx, rows, r.n_hidden)) {
             return error_set(err, FACET_ERROR_CANCELLED, "cancelled by the caller");
         }
         head.hidden = rows + (r.n_hidden - 1) * n_embd;
     }
-    FACET_TRY(run(s, &head, err));
+    FACET_TRY(session_run(s, &head, err));
     s->has_logits = true;
     return FACET_OK;
 }

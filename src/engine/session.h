@@ -27,6 +27,8 @@ struct facet_session {
 /* Around every call that computes, so that the steps of other sessions wait for this one's next token. */
 void session_enter(facet_session *s);
 void session_leave(facet_session *s);
+/* One request of this session to the scheduler. Entered. */
+facet_status session_run(facet_session *s, request *r, facet_error *err);
 /* Computes what the KV cache lacks of the timeline, and the logits after its last token. Entered. */
 facet_status session_catch_up(facet_session *s, facet_progress_fn progress, void *ctx, facet_error *err);
 /* Computes the timeline anew and hands over the final hidden states of all its tokens, [n_rows][n_embd] at a time, in

@@ -60,6 +60,8 @@ facet_status kv_sequence_begin(kv_sequence *s, const int32_t *tokens, size_t n, 
 facet_status kv_sequence_extend(kv_sequence *s, size_t n, facet_error *err);
 /* All positions are computed, those of tokens[0 .. length): others may share them from now on. */
 void kv_sequence_publish(kv_sequence *s, const int32_t *tokens);
+/* Forgets the positions from n on, none of which may have been published. */
+void kv_sequence_shorten(kv_sequence *s, size_t n);
 /* Lets go of memory that kv_sequence_begin took for positions that are not there. */
 void kv_sequence_trim(kv_sequence *s);
 

@@ -144,6 +144,9 @@ facet_status kv_sequence_reserve(kv_sequence *s, size_t n, facet_error *err) {
     return FACET_OK;
 }
 
+/* The pages stay for the positions to come. */
+void kv_sequence_shorten(kv_sequence *s, size_t n) { s->length = n; }
+
 void kv_sequence_trim(kv_sequence *s) {
     size_t end = kv_pages_for(s->length);
     for (int kind = 0; kind < KV_KINDS; kind++) release_range(s, kind, end, s->end_page);
