@@ -87,7 +87,7 @@ static void normalise(float *x, size_t n) {
 
 static facet_status embed_all(job *j, vectors *v, facet_error *error) {
     facet_session *session;
-    facet_status status = facet_session_new(&session, j->server->engine, NULL, error);
+    facet_status status = job_open_session(j, &session, error);
     for (size_t i = 0; !status && i < j->n_prompts && !exchange_is_cancelled(j->x); i++) {
         float *out = v->data + i * v->n_embd;
         status = facet_session_embed(session, j->prompts[i].ids, j->prompts[i].n, out, error);

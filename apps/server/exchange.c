@@ -44,6 +44,7 @@ void exchange_release(exchange *x) {
     cli_text_free(&x->out);
     free(x->origin);
     free(x->path);
+    free(x->query_name);
     pthread_cond_destroy(&x->taken);
     pthread_mutex_destroy(&x->lock);
     free(x);

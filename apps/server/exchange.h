@@ -29,8 +29,8 @@ typedef struct exchange {
     const struct route *route; /* NULL: there is none */
     api_style style;
     char method[12];
-    char *path;
-    char id[32]; /* of the request, in the header x-request-id */
+    char *path, *query_name; /* the argument `name` of the query, NULL: none */
+    char id[32];             /* of the request, in the header x-request-id */
     char remote[64];
     char *origin;  /* of the page that asks, when its origin may read the answer; NULL: none */
     size_t key;    /* the number of the API key, 0: none */

@@ -153,6 +153,8 @@ static enum MHD_Result first_call(server *s, struct MHD_Connection *c, const cha
     if (!x) return MHD_NO;
     *ctx = x;
     access_begin(x, c);
+    const char *name = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "name");
+    x->query_name = name ? strdup(name) : NULL;
     check_head(x, c);
     if (!strcmp(method, "OPTIONS")) {
         x->status = 0;

@@ -62,8 +62,3 @@ void info_slots(exchange *x) {
     exchange_reply_json(x, 200, slots);
     exchange_release(x);
 }
-
-void info_adapters(exchange *x) {
-    exchange_reply_json(x, 200, json_pack("{s:s,s:[]}", "object", "list", "data"));
-    exchange_release(x);
-}

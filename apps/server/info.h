@@ -10,6 +10,5 @@ void info_model(exchange *x); /* /v1/models/NAME */
 void info_metrics(exchange *x);
 void info_props(exchange *x);
 void info_slots(exchange *x);
-void info_adapters(exchange *x);
 
 #endif

@@ -52,6 +52,7 @@ void job_free(job *j) {
     for (size_t i = 0; i < j->generation.n_stop; i++) free(j->stop[i]);
     if (j->free_state) j->free_state(j->state);
     constrain_free(j);
+    adapter_release(&j->server->adapters, &j->adapters);
     free(j->choices);
     free(j->prompts);
     free(j->stop);
@@ -73,7 +74,8 @@ bool job_parse(job *j) {
     if (!j->body) return request_refuse(&j->error, 400, "", "invalid_json", "the body of the request: %s", why);
     if (facet_value_typeof(j->body) != FACET_VALUE_OBJECT)
         return request_refuse(&j->error, 400, "", "invalid_json", "the body of the request is not a JSON object");
-    return true;
+    const fields f = {j->body, "", &j->error};
+    return adapter_choose(&j->server->adapters, &f, &j->adapters);
 }
 
 void job_refuse(job *j) {
@@ -192,6 +194,21 @@ static int seconds_to_wait(server *s) {
     pthread_mutex_unlock(&s->metrics.lock);
     double seconds = ceil(mean * (s->options->n_queue + 1) / s->options->n_parallel);
     return seconds < 1 ? 1 : seconds > 120 ? 120 : (int)seconds;
+}
+
+/* What one API key has asked cannot be told from the speed of another's answer. */
+facet_status job_open_session(const job *j, facet_session **out, facet_error *error) {
+    facet_session_options options;
+    facet_session_options_defaults(&options);
+    options.share_prefix = j->cache_prompt;
+    options.cache_salt = j->x->salt;
+    facet_status status = facet_session_new(out, j->server->engine, &options, error);
+    if (status || !j->adapters.n) return status;
+    status = facet_session_set_adapters(*out, j->adapters.uses, j->adapters.n, error);
+    if (!status) return status;
+    facet_session_free(*out);
+    *out = NULL;
+    return status;
 }
 
 bool job_queue_or_refuse(job *j, job_fn run) {

@@ -60,6 +60,7 @@ struct job {
     format_kind format;
     const facet_value *schema; /* FORMAT_SCHEMA */
     const char *grammar;       /* FORMAT_GRAMMAR */
+    adapter_choice adapters;
     facet_grammar *constraint; /* NULL: none */
     bool stream, include_usage, cache_prompt, echo;
 
@@ -83,7 +84,7 @@ struct job {
 /* Takes over the exchange, which is released with the job. NULL: no memory; the exchange has been answered. */
 job *job_new(exchange *x, const char *id_prefix);
 void job_free(job *j);
-/* Reads the body as a JSON object. False: refused in j->error. */
+/* Reads the body as a JSON object, and which adapters it wants. False: refused in j->error. */
 bool job_parse(job *j);
 /* Answers with j->error and frees the job. */
 void job_refuse(job *j);
@@ -92,6 +93,8 @@ bool job_render(job *j);
 /* Tokens of a text as the prompt; BOS first. */
 bool job_add_text(job *j, const char *data, size_t n);
 bool job_add_ids(job *j, const int32_t *ids, size_t n);
+/* A session with the adapters of the job, for its thread. */
+facet_status job_open_session(const job *j, facet_session **out, facet_error *error);
 /* Hands the job to the slots, or answers that there are too many. The job is gone in both cases. */
 void job_submit(job *j, const answer_shape *shape);
 /* The same for work of another kind, which frees the job. False: the job is gone. */

@@ -179,18 +179,9 @@ static facet_status run_choices(run *r) {
     return status;
 }
 
-/* What one API key has asked cannot be told from the speed of another's answer. */
-static facet_status open_session(run *r) {
-    facet_session_options options;
-    facet_session_options_defaults(&options);
-    options.share_prefix = r->j->cache_prompt;
-    options.cache_salt = r->j->x->salt;
-    return facet_session_new(&r->session, r->j->server->engine, &options, &r->error);
-}
-
 static void run_on_session(run *r) {
     job *j = r->j;
-    facet_status status = open_session(r);
+    facet_status status = job_open_session(j, &r->session, &r->error);
     if (!status) {
         if (j->shape->start) j->shape->start(j);
         status = run_choices(r);

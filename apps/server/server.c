@@ -114,9 +114,24 @@ static void close_server(server *s) {
     job_queue_end(&s->front);
     job_queue_end(&s->slots);
     key_ring_free(&s->keys);
+    adapter_list_free(&s->adapters);
     if (s->access_log && s->access_log != stdout) fclose(s->access_log);
     pthread_mutex_destroy(&s->metrics.lock);
     pthread_mutex_destroy(&s->lock);
+}
+
+static bool open_adapters(server *s) {
+    for (size_t i = 0; i < s->options->n_adapters; i++) {
+        const server_adapter *a = &s->options->adapters[i];
+        facet_adapter *adapter = NULL;
+        facet_error error = {0};
+        if (facet_adapter_open(&adapter, s->model, a->path, &error)) {
+            fprintf(stderr, "facet: %s: %s\n", a->path, error.message);
+            return false;
+        }
+        if (!adapter_list_add(&s->adapters, a->name, adapter, true, a->scale)) return complain("too many adapters");
+    }
+    return true;
 }
 
 int server_run(const server_options *options, facet_model *model, facet_engine *engine) {
@@ -129,9 +144,10 @@ int server_run(const server_options *options, facet_model *model, facet_engine *
     facet_engine_get_info(engine, &s.engine_info);
     pthread_mutex_init(&s.lock, NULL);
     metrics_init(&s.metrics);
-    bool ok =
-        key_ring_load(&s.keys, options->api_keys, options->n_api_keys, options->api_key_file, why, sizeof why) ||
-        complain(why);
+    adapter_list_init(&s.adapters);
+    bool ok = open_adapters(&s);
+    if (ok && !key_ring_load(&s.keys, options->api_keys, options->n_api_keys, options->api_key_file, why, sizeof why))
+        ok = complain(why);
     ok = ok && open_log(&s) && open_listener(&s, &l);
     s.loopback = l.loopback;
     if (ok && !start_threads(&s)) ok = complain("out of memory");

@@ -7,6 +7,11 @@
 #include <facet.h>
 #include <stdio.h>
 
+typedef struct server_adapter {
+    const char *path, *name; /* the name in requests */
+    float scale;
+} server_adapter;
+
 typedef struct server_options {
     const char *host;                      /* an address or a name */
     int port;                              /* 0: any that is free */
@@ -17,7 +22,9 @@ typedef struct server_options {
     const char *api_key_file; /* one key a line; NULL: none */
     const char *const *cors;  /* origins whose pages may read answers; "*": all */
     size_t n_cors;
-    const char *access_log; /* a file that is appended to, "-": the standard output; NULL: none */
+    const char *access_log;         /* a file that is appended to, "-": the standard output; NULL: none */
+    const server_adapter *adapters; /* used by requests that name none */
+    size_t n_adapters;
     const char *model_name; /* in answers */
     bool force;             /* listen beyond the loopback address without a key */
     int n_parallel;         /* requests that run at once */

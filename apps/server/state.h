@@ -2,6 +2,7 @@
 #ifndef FACET_SERVER_STATE_H
 #define FACET_SERVER_STATE_H
 
+#include "adapters.h"
 #include "jobs.h"
 #include "keys.h"
 #include "metrics.h"
@@ -26,6 +27,7 @@ typedef struct server {
     metrics metrics;
     job_queue front; /* short work: reading requests, lists, tokens */
     job_queue slots; /* generation: as many threads as requests run at once */
+    adapter_list adapters;
     FILE *access_log;
     bool loopback; /* reachable from this machine alone */
     atomic_bool draining;
