@@ -5,12 +5,15 @@
 #include "info.h"
 #include "ollama.h"
 #include "openai.h"
+#include "page.h"
 #include "responses.h"
 #include "tokens.h"
 
 #include <string.h>
 
 static const route table[] = {
+    {"GET", "/", API_OPENAI, true, page_get},
+    {"GET", "/ui/*", API_OPENAI, true, page_get},
     {"GET", "/health", API_OPENAI, true, info_health},
     {"GET", "/v1/health", API_OPENAI, true, info_health},
     {"GET", "/metrics", API_OPENAI, false, info_metrics},
