@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "cpu/registry.h"
-#include "cpu/tmpl/codes256.h"
+#include "cpu/x86/unpack_256_avx2.h"
 
 enum { PREFETCH = 2048 }; /* bytes ahead; crossing the end of the matrix is harmless */
 
@@ -44,14 +44,6 @@ static inline __m256i add_scaled(__m256i acc, __m256i unsigned_codes, __m256i x,
 
 /* ---- per format */
 
-/* Six-bit scales (low eight bytes) and minima (high) of Q4_K and Q5_K. */
-static inline __m128i k_scales(const uint8_t packed[12]) {
-    uint32_t u[3];
-    memcpy(u, packed, sizeof u);
-    uint32_t s0 = u[0] & 0x3f3f3f3fu, s1 = (u[2] & 0x0f0f0f0fu) | (u[0] >> 2 & 0x30303030u);
-    uint32_t m0 = u[1] & 0x3f3f3f3fu, m1 = (u[2] >> 4 & 0x0f0f0f0fu) | (u[1] >> 2 & 0x30303030u);
-    return _mm_setr_epi32((int)s0, (int)s1, (int)m0, (int)m1);
-}
 static inline __m256i k_minima(__m128i scales, const cpu_group *x) {
     __m128i m = _mm_cvtepu8_epi16(_mm_unpackhi_epi64(scales, scales));
     return _mm256_zextsi128_si256(_mm_madd_epi16(m, _mm_load_si128((const __m128i *)(const void *)x->s32)));
@@ -140,9 +132,7 @@ static inline sums sums_q2_k(const block_q2_k *b, const cpu_group *x) {
 }
 
 static inline sums sums_q3_k(const block_q3_k *b, const cpu_group *x) {
-    int8_t unpacked[16];
-    block_q3_k_scales(b->scales, unpacked);
-    __m128i scales = _mm_loadu_si128((const void *)unpacked);
+    __m128i scales = q3_k_scales(b->scales);
     __m256i sc = even_odd(scales), mask = load32(b->hmask), acc = _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++) {
@@ -161,10 +151,8 @@ static inline __m256i add_signed(__m256i acc, __m256i codes, __m256i x, __m256i 
 }
 
 static inline sums sums_iq4_xs(const block_iq4_xs *b, const cpu_group *x) {
-    int8_t unpacked[8];
-    block_iq4_xs_scales(b, unpacked);
     const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)quant_codes_iq4));
-    __m256i sc = _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(_mm_loadl_epi64((const void *)unpacked)));
+    __m256i sc = _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(iq4_xs_scales(b)));
     __m256i acc = _mm256_setzero_si256(), low = _mm256_set1_epi8(15);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++) {
@@ -175,22 +163,42 @@ static inline sums sums_iq4_xs(const block_iq4_xs *b, const cpu_group *x) {
     return (sums){acc, _mm256_setzero_si256()};
 }
 
+/* Ternary codes 0..2: a pair of products is at most 2 * 127 * 3 (two bits may say 3), eight of them fit 16 bits. */
 static inline sums sums_tq2_0(const block_tq2_0 *b, const cpu_group *x) {
     const __m256i one = _mm256_set1_epi16(1);
-    __m256i acc = _mm256_setzero_si256();
+    __m256i pairs = _mm256_setzero_si256();
 #pragma GCC unroll 8
-    for (int j = 0; j < 8; j++)
-        acc = add_scaled(acc, two_bits(load32(b->qs + 32 * (j / 4)), j % 4), load_q(x, j), one);
-    return (sums){_mm256_sub_epi32(acc, _mm256_madd_epi16(load_s16(x), one)), _mm256_setzero_si256()};
+    for (int j = 0; j < 8; j++) {
+        __m256i codes = two_bits(load32(b->qs + 32 * (j / 4)), j % 4);
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes, load_q(x, j)));
+    }
+    __m256i sum = _mm256_madd_epi16(_mm256_sub_epi16(pairs, load_s16(x)), one);
+    return (sums){sum, _mm256_setzero_si256()};
 }
 
 static inline sums sums_tq1_0(const block_tq1_0 *b, const cpu_group *x) {
-    codes256 codes;
-    codes256_tq1_0(b, &codes);
-    __m256i acc = _mm256_setzero_si256();
-    for (int j = 0; j < 8; j++)
-        acc = add_signed(acc, load32(codes.code + 32 * j), load_q(x, j), _mm256_set1_epi16(1));
-    return (sums){acc, _mm256_setzero_si256()};
+    static const int power[5] = {1, 3, 9, 27, 81};
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i first = load32(b->qs), pairs = _mm256_setzero_si256(), halves[5];
+    __m256i second = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)(b->qs + 32)));
+    __m256i last = _mm256_set1_epi32((int)block_u32(b->qh)), ends[4];
+#pragma GCC unroll 5
+    for (int j = 0; j < 5; j++) {
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(digits(first, power[j]), load_q(x, j)));
+        halves[j] = digits(second, power[j]);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) ends[j] = digits(last, power[j]);
+    __m256i tail = _mm256_castsi128_si256(
+        _mm_unpacklo_epi64(_mm_unpacklo_epi32(_mm256_castsi256_si128(ends[0]), _mm256_castsi256_si128(ends[1])),
+                           _mm_unpacklo_epi32(_mm256_castsi256_si128(ends[2]), _mm256_castsi256_si128(ends[3]))));
+    __m256i c5 = _mm256_blend_epi32(halves[0], halves[1], 0xf0), c6 = _mm256_blend_epi32(halves[2], halves[3], 0xf0);
+    __m256i c7 = _mm256_inserti128_si256(halves[4], _mm256_castsi256_si128(tail), 1);
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(c5, load_q(x, 5)));
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(c6, load_q(x, 6)));
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(c7, load_q(x, 7)));
+    __m256i sum = _mm256_madd_epi16(pairs, one);
+    return (sums){_mm256_sub_epi32(sum, _mm256_madd_epi16(load_s16(x), one)), _mm256_setzero_si256()};
 }
 
 /* ---- the end of a block */
