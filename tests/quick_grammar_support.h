@@ -77,12 +77,18 @@ static inline int32_t mask_at(const uint64_t *mask, size_t k) {
 static inline int32_t words_choose(const words_model *w, const uint64_t *mask, chance *c, bool hurry) {
     size_t n = mask_count(mask, w->n_vocab);
     assert_true(n > 0);
-    static const char *const closers[] = {"}", "]", "\"", "<tool_call|>", "<|\"|>", "0", "null", "a", ":", ","};
+    static const char *const quotes[] = {"<|\"|>", "\"", "<0x22>", "<tool_call|>"};
+    static const char *const closers[] = {"}", "<0x7D>", "]", "<0x5D>", "0", "0",     "0",
+                                          "0", "<0x30>", "x", "@",      ".", "null",  "a",
+                                          ":", "<0x3A>", ",", "<0x2C>", "n", "<0x6E>"};
+    const size_t n_quotes = sizeof quotes / sizeof *quotes, n_closers = sizeof closers / sizeof *closers;
     for (size_t i = 0; hurry && i < w->trie->n_ends; i++) {
         if (mask_has(mask, w->trie->ends[i])) return w->trie->ends[i];
     }
-    for (size_t i = 0; hurry && i < sizeof closers / sizeof *closers; i++) {
-        int32_t id = vocab_find(w->v, closers[i], strlen(closers[i]));
+    size_t from = hurry ? chance_below(c, (uint32_t)n_closers) : 0;
+    for (size_t i = 0; hurry && i < n_quotes + n_closers; i++) {
+        const char *closer = i < n_quotes ? quotes[i] : closers[(i - n_quotes + from) % n_closers];
+        int32_t id = vocab_find(w->v, closer, strlen(closer));
         if (id >= 0 && mask_has(mask, id)) return id;
     }
     return mask_at(mask, chance_below(c, (uint32_t)n));
@@ -94,7 +100,7 @@ static inline buffer words_babble(const words_model *w, matcher *m, chance *c, s
     buffer out = {0};
     for (size_t i = 0; !matcher_finished(m); i++) {
         const uint64_t *mask;
-        if (i > 3000) fail_msg("no end: %.*s", (int)out.n, out.data);
+        if (i > 3000) fail_msg("no end: %.300s", out.data);
         assert_ok(matcher_mask(m, &mask, &error), &error);
         int32_t id = words_choose(w, mask, c, i > patience);
         if (vocab_is_end(w->v, id)) {

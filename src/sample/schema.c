@@ -18,15 +18,14 @@ struct schema_memo {
 
 /* ---- places and messages */
 
-static void prepend(char *out, size_t n_bytes, size_t *at, const char *text, size_t n) {
+static void prepend(char *out, size_t *at, const char *text, size_t n) {
     while (n-- && *at > 1) out[--*at] = text[n];
-    (void)n_bytes;
 }
 
-void schema_place(const facet_value *node, char *out, size_t n_bytes) {
+void schema_place(const facet_value *node, const facet_value *root, char *out, size_t n_bytes) {
     size_t at = n_bytes - 1;
     out[at] = '\0';
-    for (const facet_value *parent; (parent = value_parent(node)); node = parent) {
+    for (const facet_value *parent; node != root && (parent = value_parent(node)); node = parent) {
         size_t n;
         char number[24];
         const char *key = facet_value_key(parent, value_place(node), &n);
@@ -34,8 +33,8 @@ void schema_place(const facet_value *node, char *out, size_t n_bytes) {
             n = (size_t)snprintf(number, sizeof number, "%zu", value_place(node));
             key = number;
         }
-        prepend(out, n_bytes, &at, key, n);
-        prepend(out, n_bytes, &at, "/", 1);
+        prepend(out, &at, key, n);
+        prepend(out, &at, "/", 1);
     }
     out[--at] = '#';
     memmove(out, out + at, n_bytes - at);
@@ -44,7 +43,7 @@ void schema_place(const facet_value *node, char *out, size_t n_bytes) {
 static facet_status complain(const schema_reader *r, facet_status status, const facet_value *schema,
                              const char *keyword, const char *what) {
     char place[160];
-    schema_place(schema, place, sizeof place);
+    schema_place(schema, r->root, place, sizeof place);
     return error_set(r->err, status, "schema: %s%s%.60s: %s", place, keyword ? "/" : "", keyword ? keyword : "",
                      what);
 }
@@ -283,8 +282,8 @@ static unsigned meant_types(const facet_value *schema) {
     return types;
 }
 
-facet_status schema_types(const schema_reader *r, const joined *j, unsigned *types) {
-    unsigned meant = 0, one;
+facet_status schema_types(const schema_reader *r, const joined *j, bool meant, unsigned *types) {
+    unsigned spoken = 0, one;
     bool declared = false;
     *types = j->never ? 0 : TYPE_ALL;
     for (size_t i = 0; i < j->n; i++) {
@@ -293,14 +292,24 @@ facet_status schema_types(const schema_reader *r, const joined *j, unsigned *typ
             *types &= one;
             declared = true;
         } else {
-            meant |= meant_types(j->items[i].schema);
+            spoken |= meant_types(j->items[i].schema);
         }
     }
-    if (!declared && meant) *types &= meant;
+    if (meant && !declared && spoken) *types &= spoken;
     return FACET_OK;
 }
 
 /* ---- branches */
+
+static const facet_value *find_enum(const joined *j) {
+    for (size_t i = 0; i < j->n; i++) {
+        if (facet_value_get(j->items[i].schema, "const")) return j->items[i].schema;
+    }
+    for (size_t i = 0; i < j->n; i++) {
+        if (facet_value_get(j->items[i].schema, "enum")) return j->items[i].schema;
+    }
+    return NULL;
+}
 
 static facet_status add_branch(schema_reader *r, const joined *j, size_t item, unsigned used,
                                const facet_value *branch, expr *all, bool *any) {
@@ -310,7 +319,7 @@ static facet_status add_branch(schema_reader *r, const joined *j, size_t item, u
     next.items[item].used |= used;
     FACET_TRY(schema_join(r, &next, branch));
     FACET_TRY(schema_expand(r, &next));
-    FACET_TRY(schema_types(r, &next, &types));
+    FACET_TRY(schema_types(r, &next, !find_enum(&next), &types));
     if (!types) return FACET_OK;
     FACET_TRY(schema_rule(r, &next, &one));
     *all = *any ? expr_alt(r->b, *all, one) : one;
@@ -381,16 +390,6 @@ static facet_status add_literals(schema_reader *r, const joined *j, const facet_
     return any ? FACET_OK : schema_refuse(r, schema, one ? "const" : "enum", "no value fits");
 }
 
-static const facet_value *find_enum(const joined *j) {
-    for (size_t i = 0; i < j->n; i++) {
-        if (facet_value_get(j->items[i].schema, "const")) return j->items[i].schema;
-    }
-    for (size_t i = 0; i < j->n; i++) {
-        if (facet_value_get(j->items[i].schema, "enum")) return j->items[i].schema;
-    }
-    return NULL;
-}
-
 /* ---- rules */
 
 expr schema_space(schema_reader *r) {
@@ -429,7 +428,7 @@ static facet_status write_rule(schema_reader *r, const joined *asked, uint32_t r
     if (literals) {
         FACET_TRY(add_literals(r, &j, literals, &body));
     } else if (!done) {
-        FACET_TRY(schema_types(r, &j, &types));
+        FACET_TRY(schema_types(r, &j, true, &types));
         if (!types) return schema_refuse(r, j.n ? j.items[0].schema : r->root, NULL, "no value fits");
         FACET_TRY(write_types(r, &j, types, &body));
     }
@@ -481,7 +480,7 @@ static facet_status add_memo(schema_reader *r, const joined *j, uint64_t hash, u
     if (!copy) return error_memory(r->err, n_bytes);
     char name[160];
     *copy = *j;
-    schema_place(j->n ? j->items[j->n - 1].schema : r->root, name, sizeof name);
+    schema_place(j->n ? j->items[j->n - 1].schema : r->root, r->root, name, sizeof name);
     *rule = grammar_rule_new(r->b, name, strlen(name), 0);
     r->memos[r->n_memos++] = (schema_memo){copy, *rule, hash};
     return FACET_OK;

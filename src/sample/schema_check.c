@@ -101,7 +101,7 @@ static facet_status fits_object(schema_reader *r, const facet_value *schema, con
 static facet_status fits_joined(schema_reader *r, const joined *j, const facet_value *value, unsigned depth,
                                 bool *out) {
     unsigned types, type = type_of(value);
-    FACET_TRY(schema_types(r, j, &types));
+    FACET_TRY(schema_types(r, j, false, &types));
     *out = types & type;
     for (size_t i = 0; i < j->n && *out; i++) {
         const facet_value *schema = j->items[i].schema;
@@ -211,27 +211,37 @@ static facet_status disjoint_strings(schema_reader *r, const joined *a, const jo
     return status == FACET_ERROR_UNSUPPORTED ? FACET_OK : status;
 }
 
+/* What is written for one of them is of the types that are meant, what fits the other of those that are declared. */
+static facet_status shared_types(const schema_reader *r, const joined *a, const joined *b, unsigned *shared) {
+    unsigned meant_a, meant_b, fit_a, fit_b;
+    FACET_TRY(schema_types(r, a, true, &meant_a));
+    FACET_TRY(schema_types(r, b, true, &meant_b));
+    FACET_TRY(schema_types(r, a, false, &fit_a));
+    FACET_TRY(schema_types(r, b, false, &fit_b));
+    *shared = (meant_a & fit_b) | (meant_b & fit_a);
+    return FACET_OK;
+}
+
 static facet_status disjoint(schema_reader *r, const facet_value *a, const facet_value *b, unsigned depth,
                              bool *out) {
     joined x = {0}, y = {0};
-    unsigned types_x, types_y;
+    unsigned shared;
     *out = false;
     if (depth == 8 || ++r->n_work > SCHEMA_MAX_WORK) return FACET_OK;
     FACET_TRY(schema_join(r, &x, a));
     FACET_TRY(schema_join(r, &y, b));
     FACET_TRY(schema_expand(r, &x));
     FACET_TRY(schema_expand(r, &y));
-    FACET_TRY(schema_types(r, &x, &types_x));
-    FACET_TRY(schema_types(r, &y, &types_y));
-    *out = x.never || y.never || !(types_x & types_y);
+    FACET_TRY(shared_types(r, &x, &y, &shared));
+    *out = x.never || y.never || !shared;
     if (!*out) FACET_TRY(disjoint_values(r, &x, b, out));
     if (!*out) FACET_TRY(disjoint_values(r, &y, a, out));
     if (*out) return FACET_OK;
-    if ((types_x & types_y) == TYPE_OBJECT) {
+    if (shared == TYPE_OBJECT) {
         FACET_TRY(disjoint_members(r, &x, &y, depth + 1, out));
         return *out ? FACET_OK : disjoint_members(r, &y, &x, depth + 1, out);
     }
-    return (types_x & types_y) == TYPE_STRING ? disjoint_strings(r, &x, &y, out) : FACET_OK;
+    return shared == TYPE_STRING ? disjoint_strings(r, &x, &y, out) : FACET_OK;
 }
 
 facet_status schema_disjoint(schema_reader *r, const facet_value *a, const facet_value *b, bool *out) {

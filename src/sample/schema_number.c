@@ -142,7 +142,9 @@ static order end_fraction(order so_far, const bound *b, uint32_t n) {
 }
 
 static bool step_digit(const numbers *m, state *s, uint8_t digit) {
-    if (m->multiple) s->remainder = (uint32_t)(((uint64_t)s->remainder * 10 + digit) % m->multiple);
+    bool beyond = m->multiple && (s->phase == POINT || s->phase == FRACTION) && s->n >= m->scale;
+    if (beyond && (digit || s->n > 0)) return false; /* behind the digits that a multiple has: 7.0 alone */
+    if (m->multiple && !beyond) s->remainder = (uint32_t)(((uint64_t)s->remainder * 10 + digit) % m->multiple);
     switch (s->phase) {
     case START:
     case SIGN:
@@ -155,7 +157,7 @@ static bool step_digit(const numbers *m, state *s, uint8_t digit) {
         break;
     case POINT:
     case FRACTION:
-        if (s->n >= (m->multiple && m->scale < MAX_FRACTION ? m->scale : MAX_FRACTION)) return false;
+        if (s->n >= MAX_FRACTION) return false;
         s->phase = FRACTION;
         s->low = next_fraction(s->low, &m->low[s->negative], s->n, digit);
         s->high = next_fraction(s->high, &m->high[s->negative], s->n++, digit);
@@ -180,7 +182,7 @@ static bool number_step(const void *ctx, uint64_t key, size_t interval, uint64_t
         s.phase = SIGN;
         s.negative = true;
     } else if (c == '.') {
-        ok = (s.phase == ZERO || s.phase == WHOLE) && !m->integer && !(m->multiple && m->scale == 0);
+        ok = (s.phase == ZERO || s.phase == WHOLE) && !m->integer;
         s.low = end_whole(s.low, &m->low[s.negative], s.n);
         s.high = end_whole(s.high, &m->high[s.negative], s.n);
         s.phase = POINT;

@@ -55,16 +55,16 @@ facet_status schema_refuse(const schema_reader *r, const facet_value *schema, co
 /* FACET_ERROR_FORMAT: no schema at all. */
 facet_status schema_malformed(const schema_reader *r, const facet_value *schema, const char *keyword,
                               const char *what);
-/* Where a node is in its tree, as "#/a/b". */
-void schema_place(const facet_value *node, char *out, size_t n_bytes);
+/* Where a node is below `root`, as "#/a/b". */
+void schema_place(const facet_value *node, const facet_value *root, char *out, size_t n_bytes);
 
 /* Adds a schema with all that it refers to. */
 facet_status schema_join(schema_reader *r, joined *j, const facet_value *schema);
 facet_status schema_expand(schema_reader *r, joined *j);
 /* The rule for a joined schema; it is written later. */
 facet_status schema_rule(schema_reader *r, const joined *j, expr *out);
-/* The types that all of them leave. */
-facet_status schema_types(const schema_reader *r, const joined *j, unsigned *types);
+/* The types that all of them leave. `meant`: where none of them has a type, those that their keywords speak of. */
+facet_status schema_types(const schema_reader *r, const joined *j, bool meant, unsigned *types);
 
 /* A count such as minLength: absent leaves *out. */
 facet_status schema_count(const schema_reader *r, const facet_value *schema, const char *keyword, uint32_t *out);
