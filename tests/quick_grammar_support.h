@@ -77,12 +77,13 @@ static inline int32_t mask_at(const uint64_t *mask, size_t k) {
 static inline int32_t words_choose(const words_model *w, const uint64_t *mask, chance *c, bool hurry) {
     size_t n = mask_count(mask, w->n_vocab);
     assert_true(n > 0);
-    static const char *const quotes[] = {"<|\"|>", "\"", "<0x22>", "<tool_call|>"};
+    static const char *const quotes[] = {"<|\"|>", "\"", "<0x22>", "<tool_call|>", "<|tool_call>"};
     static const char *const closers[] = {"}", "<0x7D>", "]", "<0x5D>", "0", "0",     "0",
                                           "0", "<0x30>", "x", "@",      ".", "null",  "a",
                                           ":", "<0x3A>", ",", "<0x2C>", "n", "<0x6E>"};
     const size_t n_quotes = sizeof quotes / sizeof *quotes, n_closers = sizeof closers / sizeof *closers;
-    for (size_t i = 0; hurry && i < w->trie->n_ends; i++) {
+    bool end = hurry && chance_below(c, 3);
+    for (size_t i = 0; end && i < w->trie->n_ends; i++) {
         if (mask_has(mask, w->trie->ends[i])) return w->trie->ends[i];
     }
     size_t from = hurry ? chance_below(c, (uint32_t)n_closers) : 0;
