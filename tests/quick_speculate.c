@@ -27,7 +27,7 @@ static bool record(void *ctx, const facet_token *token) {
     return true;
 }
 
-static facet_session *open_session(facet_model *model, int32_t threads) {
+static facet_session *open_session(facet_model *model, int32_t threads, int32_t ubatch) {
     facet_engine_options o;
     facet_engine *engine;
     facet_session *session;
@@ -35,6 +35,7 @@ static facet_session *open_session(facet_model *model, int32_t threads) {
     facet_engine_options_defaults(&o);
     o.n_threads = threads;
     o.max_context = 512;
+    o.ubatch = ubatch;
     assert_ok(facet_engine_new(&engine, model, &o, &error), &error);
     assert_ok(facet_session_new(&session, engine, NULL, &error), &error);
     facet_engine_free(engine);
@@ -46,7 +47,7 @@ static trace generate(facet_model *model, const int32_t *tokens, size_t n, const
                       float *logits, facet_generation_result *result) {
     trace t = {.text = ""};
     facet_error error;
-    facet_session *session = open_session(model, threads);
+    facet_session *session = open_session(model, threads, threads == 1 ? 512 : 5); /* guesses of 4 at most */
     facet_model_info info = {.size = sizeof info};
     facet_model_get_info(model, &info);
     result->size = sizeof *result;

@@ -61,7 +61,10 @@ static void use_row(const speculation *p, facet_session *s, size_t row) {
 facet_status speculation_step(speculation *p, facet_session *s, bool *guessed, facet_error *err) {
     *guessed = false;
     if (kv_sequence_length(s->kv) + 1 != s->n_tokens) return FACET_OK;
-    size_t room = s->max_context - s->n_tokens, most = room < LOOKUP_MAX_DRAFT ? room : LOOKUP_MAX_DRAFT;
+    size_t room = s->max_context - s->n_tokens,
+           most = (size_t)s->engine->options.ubatch - 1; /* with the last token */
+    if (most > room) most = room;
+    if (most > LOOKUP_MAX_DRAFT) most = LOOKUP_MAX_DRAFT;
     p->n_right = 0;
     p->n_draft = lookup_guess(&p->lookup, s->tokens, s->n_tokens, most, p->draft);
     if (p->n_draft == 0) return FACET_OK;
