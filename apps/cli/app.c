@@ -79,7 +79,7 @@ int app_set_processors(const char *mask) {
     return EXIT_OK;
 }
 
-static int open_adapters(app *a) {
+int app_open_adapters(app *a) {
     int status = EXIT_OK;
     for (size_t i = 0; !status && i < a->options->adapters.n; i++)
         status = adapters_add(a, a->options->adapters.items[i]);
@@ -89,7 +89,7 @@ static int open_adapters(app *a) {
 int app_new_engine(app *a, int64_t context) {
     facet_error error = {0};
     facet_engine_options options;
-    int adapted = open_adapters(a);
+    int adapted = app_open_adapters(a);
     if (adapted) return adapted;
     app_engine_options(a, context, &options);
     if (a->options->cpu) {

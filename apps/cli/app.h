@@ -34,6 +34,7 @@ int app_set_processors(const char *mask);
  * default. */
 int app_open_session(app *a, const cli_options *o, int64_t context);
 int app_new_engine(app *a, int64_t context); /* as the second half of app_open_session */
+int app_open_adapters(app *a);               /* those of --adapter */
 int app_new_session(app *a);                 /* replaces the session; it has the adapters on */
 void app_close(app *a);
 

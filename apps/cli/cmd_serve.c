@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "server.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* The name of the model inside the file, else the file's own without folder and ending. */
@@ -66,20 +67,39 @@ static int make_engine(app *a) {
     return status ? report_failure(&error, app_model_name(a->options)) : EXIT_OK;
 }
 
+/* The adapters of --adapter under the names of their files. Frees nothing: the list is for the caller. */
+static int name_adapters(const app *a, server_adapter **out) {
+    size_t n = a->adapters.n;
+    *out = calloc(n ? n : 1, sizeof **out);
+    if (!*out) return report_no_memory();
+    for (size_t i = 0; i < n; i++) {
+        const app_adapter *item = &a->adapters.items[i];
+        const char *slash = strrchr(item->path, '/');
+        (*out)[i] = (server_adapter){item->adapter, slash ? slash + 1 : item->path, item->scale};
+    }
+    return EXIT_OK;
+}
+
 int cmd_serve(const cli_options *o) {
     app a = {0};
     server_options options;
+    server_adapter *adapters = NULL;
     char name[200];
     int status = check_options(o);
     if (status) return status;
     server_block_signals();
     status = app_open_model(&a, o, APP_WEIGHTS);
+    if (!status) status = app_open_adapters(&a);
+    if (!status) status = name_adapters(&a, &adapters);
     if (!status) status = make_engine(&a);
     if (!status) {
         name_model(&a, name, sizeof name);
         fill(&options, o, name);
+        options.adapters = adapters;
+        options.n_adapters = a.adapters.n;
         status = server_run(&options, a.model, a.engine);
     }
+    free(adapters);
     app_close(&a);
     return status;
 }

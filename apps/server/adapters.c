@@ -20,7 +20,7 @@ void adapter_list_init(adapter_list *l) {
 /* With the lock held. */
 static void drop(adapter_entry *e) {
     if (--e->references) return;
-    facet_adapter_free(e->adapter);
+    if (!e->always) facet_adapter_free(e->adapter);
     free(e->name);
     free(e);
 }
@@ -53,7 +53,7 @@ bool adapter_list_add(adapter_list *l, const char *name, facet_adapter *adapter,
     }
     pthread_mutex_unlock(&l->lock);
     if (ok) return true;
-    facet_adapter_free(adapter);
+    if (!always) facet_adapter_free(adapter);
     free(copy);
     free(e);
     return false;

@@ -27,8 +27,8 @@ typedef struct adapter_choice {
 
 void adapter_list_init(adapter_list *l);
 void adapter_list_free(adapter_list *l);
-/* Takes the adapter; one of the same name is replaced. `always`: used by requests that name none, this strong. False:
- * the list is full, or no memory. */
+/* Takes the adapter; one of the same name is replaced. `always`: used by requests that name none, this strong; then
+ * it is borrowed instead. False: the list is full, or no memory. */
 bool adapter_list_add(adapter_list *l, const char *name, facet_adapter *adapter, bool always, float scale);
 bool adapter_list_remove(adapter_list *l, const char *name); /* false: there is none */
 json_t *adapter_list_json(adapter_list *l);

@@ -120,16 +120,11 @@ static void close_server(server *s) {
     pthread_mutex_destroy(&s->lock);
 }
 
-static bool open_adapters(server *s) {
+static bool add_adapters(server *s) {
     for (size_t i = 0; i < s->options->n_adapters; i++) {
         const server_adapter *a = &s->options->adapters[i];
-        facet_adapter *adapter = NULL;
-        facet_error error = {0};
-        if (facet_adapter_open(&adapter, s->model, a->path, &error)) {
-            fprintf(stderr, "facet: %s: %s\n", a->path, error.message);
-            return false;
-        }
-        if (!adapter_list_add(&s->adapters, a->name, adapter, true, a->scale)) return complain("too many adapters");
+        if (!adapter_list_add(&s->adapters, a->name, a->adapter, true, a->scale))
+            return complain("too many adapters");
     }
     return true;
 }
@@ -145,7 +140,7 @@ int server_run(const server_options *options, facet_model *model, facet_engine *
     pthread_mutex_init(&s.lock, NULL);
     metrics_init(&s.metrics);
     adapter_list_init(&s.adapters);
-    bool ok = open_adapters(&s);
+    bool ok = add_adapters(&s);
     if (ok && !key_ring_load(&s.keys, options->api_keys, options->n_api_keys, options->api_key_file, why, sizeof why))
         ok = complain(why);
     ok = ok && open_log(&s) && open_listener(&s, &l);

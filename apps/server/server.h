@@ -8,7 +8,8 @@
 #include <stdio.h>
 
 typedef struct server_adapter {
-    const char *path, *name; /* the name in requests */
+    facet_adapter *adapter;
+    const char *name; /* in requests */
     float scale;
 } server_adapter;
 
