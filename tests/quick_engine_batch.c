@@ -261,7 +261,7 @@ static void run_threads(world *w, bool cancels, bool may_refuse) {
     size_t n_checked = 0, n_cancelled = 0, n_refused = 0;
     uint32_t seed = 77;
     for (int i = 0; i < N; i++) {
-        workers[i] = (worker){.w = w, .seed = (uint32_t)i * 31 + 7, .rounds = 6, .cancels = cancels && i < N - 1};
+        workers[i] = (worker){.w = w, .seed = (uint32_t)i * 31 + 7, .rounds = 4, .cancels = cancels && i < N - 1};
         bool stays = i < N - 1;
         if (stays) workers[i].session = session_open(w->engine, true, 0);
         assert_int_equal(pthread_create(&threads[i], NULL, stays ? work : come_and_go, &workers[i]), 0);
@@ -283,7 +283,7 @@ static void run_threads(world *w, bool cancels, bool may_refuse) {
     assert_int_equal(facet_engine_get_stats(w->engine, &stats), FACET_OK);
     print_message("%zu rows, %zu cancelled, %zu refused; %.2f sessions a step, at most %u\n", n_checked, n_cancelled,
                   n_refused, (double)stats.n_step_sessions / (double)stats.n_steps, stats.most_step_sessions);
-    assert_true(n_checked > 100);
+    assert_true(n_checked > 50);
     assert_true(may_refuse || n_refused == 0);
     assert_true(stats.most_step_sessions > 1);
     assert_int_equal(stats.n_sessions, 0);
