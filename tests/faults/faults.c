@@ -232,12 +232,119 @@ static void in_memory(void **state) {
     sweep(ORIGIN_MEMORY);
 }
 
+/* ---- grammars: compiled, followed and freed while requests fail */
+
+static facet_value *text_value(const char *text) { return facet_value_string(text, strlen(text)); }
+
+/* {"type": "object", "properties": {"a": {"type": "string", "pattern": ...}, "b": {"enum": [1, "x"]}}} */
+static facet_value *make_schema(void) {
+    facet_value *schema = facet_value_object(), *properties = facet_value_object(), *a = facet_value_object();
+    facet_value *b = facet_value_object(), *list = facet_value_array();
+    facet_value_set(a, "type", 4, text_value("string"));
+    facet_value_set(a, "pattern", 7, text_value("^(x|y)+[0-9]{2}$"));
+    facet_value_append(list, facet_value_number("1", 1));
+    facet_value_append(list, text_value("x"));
+    facet_value_set(b, "enum", 4, list);
+    facet_value_set(properties, "a", 1, a);
+    facet_value_set(properties, "b", 1, b);
+    facet_value_set(schema, "type", 4, text_value("object"));
+    facet_value_set(schema, "properties", 10, properties);
+    facet_value_set(schema, "additionalProperties", 20, facet_value_bool(true));
+    return schema;
+}
+
+static facet_value *make_tools(void) {
+    facet_value *function = facet_value_object(), *tool = facet_value_object(), *tools = facet_value_array();
+    facet_value_set(function, "name", 4, text_value("get_time"));
+    facet_value_set(function, "parameters", 10, make_schema());
+    facet_value_set(tool, "function", 8, function);
+    facet_value_append(tools, tool);
+    return tools;
+}
+
+typedef struct constrained {
+    facet_model *model;
+    facet_session *session;
+    facet_value *schema, *tools;
+    facet_grammar *grammars[3];
+    facet_error error;
+} constrained;
+
+static facet_status constrain(constrained *c) {
+    static const char gbnf[] = "root ::= ([a-z]{2,5} | \"x\" root)* \"end\"";
+    static const int32_t prompt[] = {2};
+    FACET_TRY(facet_grammar_from_schema(&c->grammars[0], c->model, c->schema, &c->error));
+    FACET_TRY(facet_grammar_from_tools(&c->grammars[1], c->model, c->tools, NULL, true, &c->error));
+    FACET_TRY(facet_grammar_from_gbnf(&c->grammars[2], c->model, gbnf, strlen(gbnf), &c->error));
+    for (size_t i = 0; i < 3; i++) {
+        facet_generation generation;
+        facet_generation_defaults(&generation);
+        generation.max_tokens = 4;
+        generation.grammar = c->grammars[i];
+        generation.grammar_after_thought = i == 2;
+        FACET_TRY(facet_session_sync(c->session, prompt, 1, NULL, NULL, NULL, &c->error));
+        FACET_TRY(facet_session_generate(c->session, &generation, NULL, NULL, NULL, &c->error));
+    }
+    return FACET_OK;
+}
+
+static inject_kind constrain_once(const life *l, long k) {
+    constrained c = {.session = l->session, .model = l->model, .schema = make_schema(), .tools = make_tools()};
+    inject_held before = inject_balance();
+    inject_arm(k);
+    facet_status status = constrain(&c);
+    inject_kind kind = inject_disarm();
+    for (size_t i = 0; i < 3; i++) facet_grammar_free(c.grammars[i]);
+    inject_held after = inject_balance();
+    if (status != FACET_OK && (!tells(status, kind) || !c.error.message[0]))
+        fail_msg("request %ld: %s: %s", k, facet_status_name(status), c.error.message);
+    if (k && memcmp(&before, &after, sizeof before)) /* the first makes what the model keeps */
+        fail_msg("request %ld left %ld blocks", k, after.blocks - before.blocks);
+    facet_value_free(c.schema);
+    facet_value_free(c.tools);
+    return kind;
+}
+
+/* A model's trie of tokens is made with its first grammar. */
+static void check_trie(long k) {
+    life l = {.from = ORIGIN_MAPPED};
+    facet_grammar *g;
+    assert_ok(life_open(&l), &l.error);
+    inject_arm(k);
+    facet_status status = facet_grammar_from_gbnf(&g, l.model, "root ::= \"a\"", 12, &l.error);
+    inject_kind kind = inject_disarm();
+    assert_true(status == FACET_OK || tells(status, kind));
+    facet_grammar_free(g);
+    facet_model_free(l.model);
+}
+
+static void grammars(void **state) {
+    (void)state;
+    life l = {.from = ORIGIN_MAPPED};
+    inject_held before = inject_balance();
+    for (long k = 1; k < 50; k++) check_trie(k);
+    assert_ok(life_open(&l), &l.error);
+    assert_ok(life_start(&l), &l.error);
+    constrain_once(&l, 0);
+    long k = 1, n_checked = 0;
+    while (constrain_once(&l, k) != INJECT_NONE) {
+        k += every_request || k < 32 ? 1 : 1 + k / 32;
+        n_checked++;
+    }
+    print_message("grammars: %ld faults\n", n_checked);
+    assert_true(n_checked > 50);
+    life_end(&l);
+    inject_held after = inject_balance();
+    assert_memory_equal(&before, &after, sizeof before);
+}
+
 int main(int argc, char **argv) {
     every_request = argc > 1 && !strcmp(argv[1], "full");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mapped),
         cmocka_unit_test(read_whole),
         cmocka_unit_test(in_memory),
+        cmocka_unit_test(grammars),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
