@@ -51,7 +51,8 @@ PANEL_INLINE sums add_scaled(sums isum, sums s, const int16_t scale[CPU_PANEL]) 
     isum.v[4 + p] = vmlaq_s32(isum.v[4 + p], s.v[4 + p], pair##p);
     STEP(0)
     STEP(1)
-    STEP(2) STEP(3)
+    STEP(2)
+    STEP(3)
 #undef STEP
         return isum;
 }
