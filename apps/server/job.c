@@ -184,6 +184,20 @@ static bool make_choices(job *j) {
     return ok || request_refuse(&j->error, 500, "", "", "out of memory");
 }
 
+/* Without tools there are no calls, whatever the model has learnt. */
+static bool forbid_calls(job *j) {
+    const char *spelling = "<|tool_call>";
+    facet_sampling *s = &j->generation.sampling;
+    int32_t call = facet_token_find(j->server->model, spelling, strlen(spelling));
+    if (!j->is_chat || j->tools || call < 0) return true;
+    facet_logit_bias *grown = realloc(j->bias, (s->n_bias + 1) * sizeof *grown);
+    if (!grown) return request_refuse(&j->error, 500, "", "", "out of memory");
+    j->bias = grown;
+    grown[s->n_bias++] = (facet_logit_bias){call, -INFINITY};
+    s->bias = grown;
+    return true;
+}
+
 /* About how long until a place is free. */
 static int seconds_to_wait(server *s) {
     pthread_mutex_lock(&s->metrics.lock);
@@ -226,7 +240,7 @@ void job_submit(job *j, const answer_shape *shape) {
     const char *content_type = x->style == API_OLLAMA ? "application/x-ndjson" : "text/event-stream";
     bool stream = j->stream;
     j->shape = shape;
-    if (!make_choices(j)) {
+    if (!make_choices(j) || !forbid_calls(j)) {
         job_refuse(j);
         return;
     }
