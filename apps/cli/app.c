@@ -105,7 +105,10 @@ int app_new_session(app *a) {
     facet_error error = {0};
     interrupt_watch(NULL);
     facet_session_free(a->session);
-    if (facet_session_new(&a->session, a->engine, NULL, &error)) return report_failure(&error, NULL);
+    facet_session_options options;
+    facet_session_options_defaults(&options);
+    options.share_prefix = !a->unshared;
+    if (facet_session_new(&a->session, a->engine, &options, &error)) return report_failure(&error, NULL);
     interrupt_watch(a->session);
     return adapters_wear(a);
 }

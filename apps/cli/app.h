@@ -18,6 +18,7 @@ typedef struct app {
     facet_session *session;
     app_adapters adapters;
     facet_model_info info;
+    bool unshared; /* sessions do not take over what others computed: for measuring */
 } app;
 
 typedef enum app_model_kind { APP_WEIGHTS, APP_VOCABULARY } app_model_kind;

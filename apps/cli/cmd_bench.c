@@ -181,6 +181,7 @@ int cmd_bench(const cli_options *o) {
     b.tokens = malloc(n_tokens * sizeof *b.tokens);
     int status = b.tokens ? EXIT_OK : report_no_memory();
     if (!status) status = app_open_model(&b.a, o, APP_WEIGHTS);
+    b.a.unshared = true;
     if (!status) status = inspect_decode_traffic(o, &b.traffic);
     if (!status) status = app_new_engine(&b.a, (int64_t)work);
     if (!status) {
