@@ -1,8 +1,42 @@
-// Text of the model as HTML: markdown, always sanitised, code in colours, formulas. Where a library is not there the
-// text is shown as it is.
+// Text of the model as a document: markdown, code in colours, formulas. Where a library is not there the text is shown
+// as it is. HTML never reaches the page as text: what markdown makes is parsed aside, and only known elements with known
+// attributes are made anew from it.
 
-const hasMarkdown = () => window.marked && window.DOMPurify;
-const allowed = { FORBID_TAGS: ['style', 'form', 'input', 'img', 'iframe', 'svg', 'math'], FORBID_ATTR: ['style', 'class', 'id'] };
+const attributes = {
+  P: [], BR: [], HR: [], EM: [], STRONG: [], DEL: [], BLOCKQUOTE: [], PRE: [], UL: [], LI: [], SUB: [], SUP: [], KBD: [],
+  H1: [], H2: [], H3: [], H4: [], H5: [], H6: [], TABLE: [], THEAD: [], TBODY: [], TR: [],
+  OL: ['start'], TH: ['align'], TD: ['align'], CODE: ['class'], A: ['href', 'title'],
+};
+const valid = {
+  start: /^\d{1,9}$/,
+  align: /^(left|right|center)$/,
+  class: /^language-[\w+#-]+$/,
+  href: /^(https?:|mailto:)/i,
+  title: /^/,
+};
+const dropped = new Set(['SCRIPT', 'STYLE', 'TEMPLATE', 'IFRAME', 'OBJECT', 'TITLE', 'TEXTAREA']);
+const mostDepth = 100;
+
+const copyElement = (from) => {
+  const to = document.createElement(from.tagName);
+  for (const name of attributes[from.tagName]) {
+    const value = from.getAttribute(name);
+    if (value !== null && valid[name].test(value)) to.setAttribute(name, value);
+  }
+  if (to.tagName === 'A') Object.assign(to, { target: '_blank', rel: 'noopener noreferrer' });
+  return to;
+};
+
+const copyChildren = (from, to, depth) => {
+  for (const child of from.childNodes) {
+    if (child.nodeType === Node.TEXT_NODE) to.append(child.data);
+    if (child.nodeType !== Node.ELEMENT_NODE || dropped.has(child.tagName) || depth > mostDepth) continue;
+    const known = Object.hasOwn(attributes, child.tagName);
+    const inner = known ? copyElement(child) : to;
+    if (known) to.append(inner);
+    copyChildren(child, inner, depth + 1);
+  }
+};
 
 const addCopy = (pre) => {
   const button = document.createElement('button');
@@ -16,36 +50,28 @@ const addCopy = (pre) => {
   pre.append(button);
 };
 
-// The language of a fence survives sanitising as the class that marked gives.
-const keepLanguages = (html) => {
-  const languages = [...html.matchAll(/<pre><code(?: class="language-([\w+#-]+)")?>/g)].map((m) => m[1]);
-  return (code, i) => languages[i] && code.classList.add(`language-${languages[i]}`);
-};
-
 const delimiters = [
   { left: '$$', right: '$$', display: true },
   { left: '\\[', right: '\\]', display: true },
   { left: '\\(', right: '\\)', display: false },
 ];
 
-export const render = (element, text, finished) => {
-  if (!hasMarkdown()) {
-    element.classList.add('plain');
-    element.textContent = text;
-    return;
-  }
+const renderMarkdown = (element, text, finished) => {
   // Backslashes before brackets are markdown's escapes: doubled, they reach the formulas.
   const html = window.marked.parse(text.replace(/\\([[\]()])/g, '\\\\$1'), { breaks: true, mangle: false, headerIds: false });
-  element.innerHTML = window.DOMPurify.sanitize(html, allowed);
-  for (const a of element.querySelectorAll('a')) {
-    a.target = '_blank';
-    a.rel = 'noopener noreferrer';
-  }
+  const content = document.createDocumentFragment();
+  copyChildren(new DOMParser().parseFromString(html, 'text/html').body, content, 0);
+  element.replaceChildren(content);
   if (!finished) return;
-  element.querySelectorAll('pre > code').forEach(keepLanguages(html));
-  for (const pre of element.querySelectorAll('pre')) {
-    if (window.hljs) (window.hljs.highlightElement ?? window.hljs.highlightBlock)(pre.querySelector('code') ?? pre);
-    addCopy(pre);
+  for (const code of element.querySelectorAll('pre > code')) {
+    if (window.hljs) (window.hljs.highlightElement ?? window.hljs.highlightBlock)(code);
+    addCopy(code.parentElement);
   }
   if (window.renderMathInElement) window.renderMathInElement(element, { delimiters, throwOnError: false });
+};
+
+export const render = (element, text, finished) => {
+  element.classList.toggle('plain', !window.marked);
+  if (window.marked) renderMarkdown(element, text, finished);
+  else element.textContent = text;
 };
