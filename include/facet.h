@@ -320,9 +320,9 @@ FACET_API void facet_reply_parser_free(facet_reply_parser *parser);
 /* What an answer must look like. A grammar is made once, is immutable, belongs to a model and may be used by any
  * number of generations at the same time (facet_generation.grammar); it must outlive them. Every token is then chosen
  * among those with which the text can still become a complete one, so that the answer fits unless max_tokens or the
- * context cut it short. Control tokens are chosen only where the grammar names them, end-of-generation tokens exactly
- * where the text may end. A text that fits the grammar in very many ways at once may end a generation with
- * FACET_ERROR_BUDGET. */
+ * context cut it short. Control tokens are chosen only where the grammar names them, end-of-generation tokens also
+ * where the text may end, and nowhere else. A text that fits the grammar in very many ways at once may end a
+ * generation with FACET_ERROR_BUDGET. */
 typedef struct facet_grammar facet_grammar;
 
 /* GBNF, as llama.cpp has it: `root ::= "yes" | "no" | [0-9]{1,3} rest*`, comments from '#', <spelling> or <[id]> for

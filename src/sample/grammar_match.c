@@ -589,6 +589,7 @@ static facet_status begin(matcher *m) {
     uint32_t zero;
     m->links.n = m->frames.n = m->ways.n = m->configurations.n = m->steps.n = 0;
     FACET_TRY(reserve(m, &m->links, 1, sizeof(link)));
+    FACET_TRY(reserve(m, &m->ways, 1, sizeof(way)));
     FACET_TRY(reserve(m, &m->found, 1, sizeof(way)));
     if (m->frame_slots.n) memset(m->frame_slots.items, 0, m->frame_slots.n * sizeof(uint32_t));
     if (m->configuration_slots.n)

@@ -12,6 +12,10 @@ void mask_forbid(const uint64_t *mask, float *logits, size_t n_vocab) {
         uint64_t word = mask[start / 64];
         size_t n = n_vocab - start < 64 ? n_vocab - start : 64;
         if (word == UINT64_MAX) continue;
+        if (word == 0) {
+            for (size_t i = 0; i < n; i++) logits[start + i] = -INFINITY;
+            continue;
+        }
         for (size_t i = 0; i < n; i++) logits[start + i] = word >> i & 1 ? logits[start + i] : -INFINITY;
     }
 }
