@@ -318,6 +318,7 @@ static void rule(parser *p) {
 static facet_status parse(parser *p, grammar **out) {
     uint32_t root = grammar_rule_new(&p->b, "root", 4, 0);
     for (skip_space(p, true); more(p) && !grammar_builder_failed(&p->b); skip_space(p, true)) rule(p);
+    if (p->b.failed || p->b.text.failed) return error_memory(p->err, p->n); /* whatever it looked like */
     FACET_TRY(p->status);
     return grammar_compile(out, &p->b, root, p->err);
 }
