@@ -148,9 +148,12 @@ static uint64_t frame_hash(const matcher *m, uint32_t frame) {
     return hash_words((const uint32_t *)links_of(m, frame), ITEM(m->frames, span, frame).n * 3);
 }
 
+/* Empty lists may have no address. */
+static bool same_bytes(const void *a, const void *b, size_t n) { return n == 0 || memcmp(a, b, n) == 0; }
+
 static bool same_frame(const matcher *m, uint32_t frame, const void *items, size_t n, bool flag) {
     (void)flag;
-    return ITEM(m->frames, span, frame).n == n && memcmp(links_of(m, frame), items, n * sizeof(link)) == 0;
+    return ITEM(m->frames, span, frame).n == n && same_bytes(links_of(m, frame), items, n * sizeof(link));
 }
 
 static uint64_t configuration_hash(const matcher *m, uint32_t at) {
@@ -160,7 +163,7 @@ static uint64_t configuration_hash(const matcher *m, uint32_t at) {
 
 static bool same_configuration(const matcher *m, uint32_t at, const void *items, size_t n, bool flag) {
     const configuration *c = configuration_at(m, at);
-    return c->may_end == flag && c->ways.n == n && memcmp(ways_of(m, at), items, n * sizeof(way)) == 0;
+    return c->may_end == flag && c->ways.n == n && same_bytes(ways_of(m, at), items, n * sizeof(way));
 }
 
 static int by_words(const uint32_t *a, const uint32_t *b, size_t n) {

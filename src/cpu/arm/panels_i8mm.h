@@ -44,17 +44,14 @@ PANEL_INLINE int32x4_t twice(int32x2_t v) { return vcombine_s32(v, v); }
 PANEL_INLINE sums add_scaled(sums isum, sums s, const int16_t scale[CPU_PANEL]) {
     int16x8_t rows = vld1q_s16(scale);
     int32x4_t low = vmovl_s16(vget_low_s16(rows)), high = vmovl_high_s16(rows);
-    int32x4_t pair0 = twice(vget_low_s32(low)), pair1 = twice(vget_high_s32(low));
-    int32x4_t pair2 = twice(vget_low_s32(high)), pair3 = twice(vget_high_s32(high));
-#define STEP(p)                                                                                                      \
-    isum.v[p] = vmlaq_s32(isum.v[p], s.v[p], pair##p);                                                               \
-    isum.v[4 + p] = vmlaq_s32(isum.v[4 + p], s.v[4 + p], pair##p);
-    STEP(0)
-    STEP(1)
-    STEP(2)
-    STEP(3)
-#undef STEP
-        return isum;
+    const int32x4_t pairs[4] = {twice(vget_low_s32(low)), twice(vget_high_s32(low)), twice(vget_low_s32(high)),
+                                twice(vget_high_s32(high))};
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; p++) {
+        isum.v[p] = vmlaq_s32(isum.v[p], s.v[p], pairs[p]);
+        isum.v[4 + p] = vmlaq_s32(isum.v[4 + p], s.v[4 + p], pairs[p]);
+    }
+    return isum;
 }
 
 /* What two pairs of rows have for the first token, and for the second. */
