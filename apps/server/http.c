@@ -79,16 +79,20 @@ static ssize_t read_stream(void *ctx, uint64_t position, char *buffer, size_t ma
     return n;
 }
 
-/* With the lock held; the answer has begun. */
-static enum MHD_Result send_answer(exchange *x) {
+/* The bytes of a whole answer do not change any more; those of a stream do, and are left to read_stream. */
+static struct MHD_Response *make_response(exchange *x) {
+    if (x->streaming) return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_stream, x, NULL);
     const void *data = x->constant ? x->constant : cli_text_get(&x->out);
-    size_t n = x->constant ? x->n_constant : x->out.n;
-    struct MHD_Response *r =
-        x->streaming ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_stream, x, NULL)
-                     : MHD_create_response_from_buffer(n, (void *)(uintptr_t)data, MHD_RESPMEM_PERSISTENT);
+    x->n_sent = x->constant ? x->n_constant : x->out.n;
+    x->first_byte = clock_seconds();
+    return MHD_create_response_from_buffer(x->n_sent, (void *)(uintptr_t)data, MHD_RESPMEM_PERSISTENT);
+}
+
+/* The answer has begun: its head does not change any more. Without the lock, which read_stream takes inside of
+ * libmicrohttpd's own. */
+static enum MHD_Result send_answer(exchange *x) {
+    struct MHD_Response *r = make_response(x);
     if (!r) return MHD_NO;
-    if (!x->streaming) x->n_sent = n;
-    if (x->first_byte == 0 && !x->streaming) x->first_byte = clock_seconds();
     add_headers(r, x);
     enum MHD_Result result = MHD_queue_response(x->connection, (unsigned)x->status, r);
     MHD_destroy_response(r);
@@ -163,10 +167,7 @@ static enum MHD_Result first_call(server *s, struct MHD_Connection *c, const cha
     } else if (length_beyond(c, s->options->max_body_bytes)) {
         if (!x->status) refuse_size(x);
         x->submitted = true;
-        pthread_mutex_lock(&x->lock);
-        enum MHD_Result result = send_answer(x); /* before the body, which is never read */
-        pthread_mutex_unlock(&x->lock);
-        return result;
+        return send_answer(x); /* before the body, which is never read */
     }
     return MHD_YES;
 }
@@ -202,18 +203,15 @@ static void submit(exchange *x) {
 /* The body is there: starts the work, waits for it, or sends what it has made. */
 static enum MHD_Result go_on(exchange *x) {
     if (!x->submitted) submit(x);
-    enum MHD_Result result = MHD_YES;
     pthread_mutex_lock(&x->lock);
-    if (x->status) {
-        result = send_answer(x);
-    } else if (atomic_load(&x->cancelled)) {
-        result = MHD_NO;
-    } else {
+    bool begun = x->status != 0, gone = !begun && atomic_load(&x->cancelled);
+    if (!begun && !gone) {
         MHD_suspend_connection(x->connection);
         x->suspended = true;
     }
     pthread_mutex_unlock(&x->lock);
-    return result;
+    if (begun) return send_answer(x);
+    return gone ? MHD_NO : MHD_YES;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method,
