@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "cpu/table.h"
@@ -152,7 +153,9 @@ static void bench_product(const settings *s, const cpu_table *cpu, quant_type ty
 }
 
 static void bench_products(const settings *s, const cpu_table *cpu) {
-    uint8_t *weights = need(malloc(s->mb << 20));
+    size_t big_page = (size_t)2 << 20;
+    uint8_t *weights = need(aligned_alloc(big_page, (s->mb << 20) + big_page - (s->mb << 20) % big_page));
+    madvise(weights, s->mb << 20, MADV_HUGEPAGE); /* as a model's file is mapped where the system can */
     for (int type = 0; type < QUANT_N_TYPES; type++) {
         const quant_format *f = quant_format_of((quant_type)type);
         if (!wanted(s, f->name) || s->n_cols % f->block) continue;
