@@ -442,6 +442,18 @@ FACET_API facet_status facet_session_sync(facet_session *session, const int32_t 
                                           facet_progress_fn progress, void *ctx, size_t *n_reused,
                                           facet_error *error);
 FACET_API size_t facet_session_length(const facet_session *session); /* tokens on the timeline */
+/* These tokens, facet_session_length of them, valid until the next call on the session. */
+FACET_API const int32_t *facet_session_tokens(const facet_session *session);
+
+/* Makes room on a timeline: the n tokens from position `from` on leave, those behind them move up. Their values are
+ * kept and their keys turned to the new positions, so nothing is computed again; what they have seen of the tokens
+ * that left stays in them. So the result is not what the shorter timeline alone would give, but the same whenever the
+ * same calls are made, whatever other sessions do. The session goes on with it, and with facet_session_sync from the
+ * part that is common; no other session ever sees it. One token at least must stay. Where the tokens behind are fewer
+ * than a sliding window, and keys that it would reach back to are gone, the shorter timeline is computed like any
+ * other by the next call that needs it. FACET_ERROR_BUDGET: other sessions hold the memory; the timeline is as
+ * before, or empty. */
+FACET_API facet_status facet_session_shift(facet_session *session, size_t from, size_t n, facet_error *error);
 
 typedef struct facet_adapter_use {
     facet_adapter *adapter; /* opened for the engine's model */
@@ -507,7 +519,7 @@ typedef enum facet_stop_reason {
     FACET_STOP_END,       /* the model ended its turn */
     FACET_STOP_STRING,    /* a stop string was written */
     FACET_STOP_LENGTH,    /* max_tokens */
-    FACET_STOP_CONTEXT,   /* the context is full */
+    FACET_STOP_CONTEXT,   /* the context is full, and shift_keep is 0 */
     FACET_STOP_CANCELLED, /* facet_session_cancel */
     FACET_STOP_CALLBACK   /* on_token returned false */
 } facet_stop_reason;
@@ -547,6 +559,13 @@ typedef struct facet_generation {
     bool grammar_after_thought; /* false; true: a thought may come first, held to nothing; so may the rest of one that
                                    the prompt has opened */
     facet_speculation speculation; /* FACET_SPECULATE_NONE */
+    /* When the context is full. 0: the generation ends. Else the oldest turns leave as by facet_session_shift: the
+     * first shift_keep tokens stay, of the turns that end in front of the positions turn_ends (ascending, at most the
+     * length of the timeline) as many leave as make up half of what follows shift_keep, and where there are none
+     * left, that half itself. */
+    size_t shift_keep;
+    const size_t *turn_ends;
+    size_t n_turn_ends;
 } facet_generation;
 FACET_API void facet_generation_defaults(facet_generation *generation);
 
@@ -557,8 +576,10 @@ typedef struct facet_generation_result {
     double prompt_seconds; /* of the last sync */
     size_t prompt_tokens;  /* computed by the last sync */
     double decode_seconds;
-    size_t n_guessed;  /* by speculation */
-    size_t n_accepted; /* of these, the ones that were right */
+    size_t n_guessed;   /* by speculation */
+    size_t n_accepted;  /* of these, the ones that were right */
+    size_t n_shifted;   /* tokens that left the timeline */
+    int32_t stop_index; /* FACET_STOP_STRING: which of the strings; else -1 */
 } facet_generation_result;
 
 /* Generates after the timeline, which must not be empty. Chosen tokens join the timeline, the end-of-generation token

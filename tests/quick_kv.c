@@ -42,6 +42,8 @@ static void setup_close(setup *x) {
 typedef struct timeline {
     kv_sequence *kv;
     int32_t tokens[CONTEXT];
+    uint32_t marks[CONTEXT]; /* of the first n_marks positions, which were moved: of what they were computed from */
+    size_t n_marks;
 } timeline;
 
 static timeline *timeline_new(setup *x, kv_key key) {
@@ -82,7 +84,7 @@ static void visit_position(const setup *x, const timeline *t, size_t at, uint32_
 static void visit(const setup *x, const timeline *t, size_t first, size_t end, bool write) {
     uint32_t mark = 1;
     for (size_t i = 0; i < end; i++) {
-        mark = prefix_mark(mark, t->tokens[i]);
+        mark = i < t->n_marks ? t->marks[i] : prefix_mark(mark, t->tokens[i]);
         if (i >= first) visit_position(x, t, i, mark, write);
     }
 }
@@ -115,6 +117,7 @@ static facet_status compute(const setup *x, timeline *t, size_t n, facet_error *
 static size_t sync(const setup *x, timeline *t, const int32_t *tokens, size_t n) {
     facet_error error;
     assert_ok(kv_sequence_begin(t->kv, tokens, n, n - 1, &error), &error);
+    t->n_marks = 0;
     memcpy(t->tokens, tokens, n * sizeof *tokens);
     size_t known = kv_sequence_length(t->kv);
     visit(x, t, 0, known, false);
@@ -336,12 +339,119 @@ static void test_oldest_first(void **state) {
     setup_close(&x);
 }
 
-/* ---- everything at once */
-
 static uint32_t next_random(uint32_t *seed) {
     *seed = *seed * 1664525u + 1013904223u;
     return *seed >> 8;
 }
+
+/* ---- positions that leave the middle */
+
+static void move_rows(const setup *x, timeline *t, const kv_shift *shift) {
+    for (size_t at = shift->from; at < shift->length; at++) {
+        size_t old = at + shift->n, row = DIM * sizeof(uint16_t), page = at / CPU_PAGE, old_page = old / CPU_PAGE;
+        for (uint32_t layer = 0; layer < N_LAYER; layer++) {
+            if (at < kv_shift_first(shift, t->kv, layer)) continue;
+            for (uint32_t head = 0; head < x->layers[layer].n_head_kv; head++) {
+                memmove(kv_keys(t->kv, layer, head, page) + at % CPU_PAGE * row,
+                        kv_shift_keys(shift, t->kv, layer, head, old_page) + old % CPU_PAGE * row, row);
+                memmove(kv_values(t->kv, layer, head, page) + at % CPU_PAGE * row,
+                        kv_shift_values(shift, t->kv, layer, head, old_page) + old % CPU_PAGE * row, row);
+            }
+        }
+    }
+}
+
+/* The marks of all positions as they are now. */
+static void fix_marks(timeline *t) {
+    uint32_t mark = 1;
+    for (size_t i = 0; i < kv_sequence_length(t->kv); i++) {
+        if (i >= t->n_marks) t->marks[i] = prefix_mark(i ? t->marks[i - 1] : mark, t->tokens[i]);
+    }
+    t->n_marks = kv_sequence_length(t->kv);
+}
+
+static facet_status shift(const setup *x, timeline *t, size_t from, size_t n, facet_error *error) {
+    kv_shift moved;
+    size_t length = kv_sequence_length(t->kv), behind = length - from - n;
+    fix_marks(t);
+    FACET_TRY(kv_shift_begin(&moved, t->kv, from, n, error));
+    move_rows(x, t, &moved);
+    kv_shift_end(&moved, t->kv);
+    memmove(t->tokens + from, t->tokens + from + n, behind * sizeof *t->tokens);
+    memmove(t->marks + from, t->marks + from + n, behind * sizeof *t->marks);
+    t->n_marks = length - n;
+    assert_int_equal(kv_sequence_length(t->kv), length - n);
+    check_budget(x);
+    return FACET_OK;
+}
+
+/* Every cut of a page by both ends, with memory for one session and no more; others' pages stay as they are. */
+static void test_shift(void **state) {
+    (void)state;
+    uint32_t seed = 7;
+    int32_t prompt[CONTEXT];
+    fill(prompt, CONTEXT, 0);
+    for (int i = 0; i < 300; i++) {
+        setup x;
+        facet_error error;
+        bool beside = i % 2;
+        setup_open(&x, beside ? 2 : 1, i % 7 != 0, i % 5 != 0);
+        size_t length = beside ? 1500 : CONTEXT;
+        timeline *a = timeline_new(&x, (kv_key){0}), *b = timeline_new(&x, (kv_key){0});
+        assert_int_equal(sync(&x, a, prompt, length), 0);
+        if (beside) assert_true(sync(&x, b, prompt, length - 1) > 0);
+        size_t from = next_random(&seed) % (length - 2), n = 1 + next_random(&seed) % (length - from - 1);
+        if (kv_shift_possible(a->kv, from, n)) {
+            assert_ok(shift(&x, a, from, n, &error), &error);
+            visit(&x, a, 0, length - n, false);
+            generate(&x, a, 10000, n < 200 ? n : 200);
+            visit(&x, a, 0, kv_sequence_length(a->kv), false);
+        } else {
+            assert_true(length - n - from < WINDOW + CPU_PAGE);
+        }
+        if (beside) visit(&x, b, 0, length - 1, false);
+        timeline_free(a);
+        timeline_free(b);
+        setup_close(&x);
+    }
+}
+
+/* What was moved is not what those tokens give, so nobody else gets it; the sequence itself goes on with it. */
+static void test_moved_is_private(void **state) {
+    (void)state;
+    setup x;
+    facet_error error;
+    facet_status status;
+    size_t from;
+    setup_open(&x, 3, true, true);
+    int32_t prompt[1000], tokens[CONTEXT];
+    fill(prompt, 1000, 0);
+    timeline *a = timeline_new(&x, (kv_key){0}), *b = timeline_new(&x, (kv_key){0});
+    sync(&x, a, prompt, 1000);
+    assert_false(kv_sequence_moved(a->kv, &from));
+    assert_ok(shift(&x, a, 100, 333, &error), &error);
+    assert_true(kv_sequence_moved(a->kv, &from));
+    assert_int_equal(from, 100);
+    generate(&x, a, 20000, 150);
+    size_t n = kv_sequence_length(a->kv);
+    memcpy(tokens, a->tokens, n * sizeof *tokens);
+    tokens[n] = 5;
+    assert_true(sync(&x, b, tokens, n + 1) <= 100);
+    assert_true(kv_sequence_continue(a->kv, n - 10, n + 1, &status, &error));
+    assert_int_equal(status, FACET_OK);
+    assert_int_equal(kv_sequence_length(a->kv), n - 10);
+    a->n_marks = a->n_marks < n - 10 ? a->n_marks : n - 10;
+    assert_ok(compute(&x, a, n, &error), &error);
+    visit(&x, a, 0, n, false);
+    assert_false(kv_sequence_continue(a->kv, 200, n, &status, &error)); /* the window of that is gone */
+    sync(&x, a, prompt, 1000);
+    assert_false(kv_sequence_moved(a->kv, &from));
+    timeline_free(a);
+    timeline_free(b);
+    setup_close(&x);
+}
+
+/* ---- everything at once */
 
 /* Prompts that branch often: a token depends on few choices. */
 static void random_prompt(uint32_t *seed, int32_t *tokens, size_t n) {
@@ -356,10 +466,17 @@ static void random_step(const setup *x, timeline *t, uint32_t *seed, size_t *ref
     facet_error error;
     int32_t prompt[CONTEXT];
     size_t length = kv_sequence_length(t->kv), n = 1 + next_random(seed) % 700;
+    size_t from = length ? next_random(seed) % length : 0, gone = 1 + next_random(seed) % 300;
+    if (next_random(seed) % 6 == 0 && kv_shift_possible(t->kv, from, gone)) {
+        *refused += shift(x, t, from, gone, &error) == FACET_ERROR_BUDGET;
+        visit(x, t, 0, kv_sequence_length(t->kv), false);
+        return;
+    }
     if (next_random(seed) % 3 == 0 || length == 0) {
         random_prompt(seed, prompt, n);
         size_t most = next_random(seed) % 4 ? n - 1 : next_random(seed) % n;
         facet_status status = kv_sequence_begin(t->kv, prompt, n, most, &error);
+        t->n_marks = 0;
         *refused += status == FACET_ERROR_BUDGET;
         if (status == FACET_OK) memcpy(t->tokens, prompt, n * sizeof *prompt);
         assert_true(kv_sequence_length(t->kv) <= most);
@@ -426,6 +543,7 @@ int main(void) {
         cmocka_unit_test(test_chat),        cmocka_unit_test(test_common_beginning),
         cmocka_unit_test(test_keys),        cmocka_unit_test(test_promise),
         cmocka_unit_test(test_trim),        cmocka_unit_test(test_oldest_first),
+        cmocka_unit_test(test_shift),       cmocka_unit_test(test_moved_is_private),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,10 @@ typedef struct run {
     facet_stop_reason reason;
     bool stopped;
     size_t n_generated;
+    size_t keep, n_turns; /* as the timeline is now: what stays when the context is full, and turns behind it */
+    size_t *turn_ends;
+    size_t n_shifted;
+    int32_t stop_index;
     facet_token_logprob top[TOP_LOGPROBS]; /* of the token that is being reported */
     size_t n_top;
 } run;
@@ -55,7 +59,10 @@ static void report(run *r, int32_t id, bool control, const char *text, size_t n_
 
 static facet_status release_text(run *r, const char *text, size_t n_bytes, const char **out, size_t *n_out) {
     FACET_TRY(stop_push(r->stop, text, n_bytes, out, n_out, r->err));
-    if (stop_matched(r->stop)) stop_run(r, FACET_STOP_STRING);
+    if (stop_matched(r->stop)) {
+        stop_run(r, FACET_STOP_STRING);
+        r->stop_index = (int32_t)stop_which(r->stop);
+    }
     return FACET_OK;
 }
 
@@ -101,7 +108,7 @@ static facet_status next_token(run *r) {
     const uint64_t *mask = NULL;
     if (r->constraint) FACET_TRY(constraint_mask(r->constraint, &mask, r->err));
     sampler_permit(s->sampler, mask);
-    int32_t id = sampler_choose(s->sampler, s->logits, s->tokens, s->n_tokens, s->n_tokens);
+    int32_t id = sampler_choose(s->sampler, s->logits, s->tokens, s->n_tokens, s->n_tokens + r->n_shifted);
     size_t n_vocab = s->engine->model->hparams.n_vocab;
     float logprob = r->g->logprobs ? sampler_logprob(s->logits, n_vocab, id) : NAN;
     if (r->g->logprobs) r->n_top = sampler_top_logprobs(s->logits, n_vocab, r->top, (size_t)r->g->top_logprobs);
@@ -116,6 +123,39 @@ static facet_status next_token(run *r) {
     if (r->constraint) FACET_TRY(constraint_accept(r->constraint, id, r->err));
     return emit(r, id, logprob);
 }
+
+/* ---- a full context */
+
+/* Where the turns that leave end: they make up half of what may leave, or the half of it does without turns. */
+static size_t shift_end(const run *r) {
+    size_t half = (r->s->n_tokens - r->keep + 1) / 2;
+    for (size_t i = 0; i < r->n_turns; i++) {
+        if (r->turn_ends[i] - r->keep >= half) return r->turn_ends[i];
+    }
+    return r->n_turns ? r->turn_ends[r->n_turns - 1] : r->keep + half;
+}
+
+static void forget_turns(run *r, size_t end) {
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_turns; i++) {
+        if (r->turn_ends[i] > end) r->turn_ends[n++] = r->turn_ends[i] - (end - r->keep);
+    }
+    r->n_turns = n;
+}
+
+static facet_status make_room(run *r) {
+    facet_session *s = r->s;
+    size_t end = shift_end(r), n = end - r->keep;
+    if (r->speculation) speculation_end(r->speculation, s);
+    FACET_TRY(session_shift(s, r->keep, n, r->err));
+    forget_turns(r, end);
+    r->n_shifted += n;
+    return FACET_OK;
+}
+
+static bool context_is_full(const run *r) { return r->s->n_tokens == r->s->max_context; }
+
+/* ---- the loop */
 
 /* The logits after the timeline. */
 static facet_status compute(run *r) {
@@ -132,11 +172,12 @@ static facet_status run_loop(run *r) {
             stop_run(r, FACET_STOP_END);
         else if (r->n_generated == most)
             stop_run(r, FACET_STOP_LENGTH);
-        else if (s->n_tokens == s->max_context)
+        else if (context_is_full(r) && !r->keep)
             stop_run(r, FACET_STOP_CONTEXT);
         else if (atomic_exchange(&s->cancelled, false))
             stop_run(r, FACET_STOP_CANCELLED);
         if (r->stopped) break;
+        if (context_is_full(r)) FACET_TRY(make_room(r));
         if (!s->has_logits) {
             facet_status status = compute(r);
             if (status == FACET_ERROR_CANCELLED) {
@@ -167,6 +208,30 @@ static facet_status check_generation(const facet_session *s, const facet_generat
         return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.top_logprobs is %d, expected 0 to %d",
                          (int)g->top_logprobs, TOP_LOGPROBS);
     }
+    if (g->shift_keep == 0) return FACET_OK;
+    size_t before = g->shift_keep;
+    for (size_t i = 0; i < g->n_turn_ends; i++) {
+        if (g->turn_ends[i] <= before || g->turn_ends[i] > s->n_tokens) {
+            return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.turn_ends[%zu] is %zu, expected %zu to %zu",
+                             i, g->turn_ends[i], before + 1, s->n_tokens);
+        }
+        before = g->turn_ends[i];
+    }
+    if (g->shift_keep >= s->max_context) {
+        return error_set(err, FACET_ERROR_ARGUMENT, "facet_generation.shift_keep is %zu, expected less than %zu",
+                         g->shift_keep, s->max_context);
+    }
+    return FACET_OK;
+}
+
+static facet_status take_turns(run *r) {
+    size_t n = r->g->shift_keep ? r->g->n_turn_ends : 0;
+    r->keep = r->g->shift_keep;
+    if (n == 0) return FACET_OK;
+    r->turn_ends = malloc(n * sizeof *r->turn_ends);
+    if (!r->turn_ends) return error_memory(r->err, n * sizeof *r->turn_ends);
+    memcpy(r->turn_ends, r->g->turn_ends, n * sizeof *r->turn_ends);
+    r->n_turns = n;
     return FACET_OK;
 }
 
@@ -193,6 +258,7 @@ static facet_status prepare(run *r) {
     FACET_TRY(sampler_check(&sampling, r->s->engine->model->hparams.n_vocab, r->err));
     if (r->g->ignore_end) FACET_TRY(forbid_end(r, &sampling));
     FACET_TRY(sampler_configure(r->s->sampler, &sampling, r->err));
+    FACET_TRY(take_turns(r));
     FACET_TRY(constraint_new(&r->constraint, r->g, r->s, r->err));
     if (r->g->speculation) FACET_TRY(speculation_new(&r->speculation, r->s, r->err));
     return stop_new(&r->stop, r->g->stop, r->g->n_stop, r->err);
@@ -203,7 +269,12 @@ facet_status facet_session_generate(facet_session *s, const facet_generation *ge
     error_clear(err);
     facet_generation defaults;
     facet_generation_defaults(&defaults);
-    run r = {.s = s, .g = generation ? generation : &defaults, .on_token = on_token, .ctx = ctx, .err = err};
+    run r = {.s = s,
+             .g = generation ? generation : &defaults,
+             .on_token = on_token,
+             .ctx = ctx,
+             .err = err,
+             .stop_index = -1};
     if (result) FACET_TRY(options_check("facet_generation_result", result->size, sizeof *result, err));
     FACET_TRY(check_generation(s, r.g, err));
     double begin = os_now();
@@ -219,7 +290,9 @@ facet_status facet_session_generate(facet_session *s, const facet_generation *ge
                                             .n_generated = r.n_generated,
                                             .prompt_seconds = s->prompt_seconds,
                                             .prompt_tokens = s->prompt_tokens,
-                                            .decode_seconds = os_now() - begin};
+                                            .decode_seconds = os_now() - begin,
+                                            .n_shifted = r.n_shifted,
+                                            .stop_index = r.stop_index};
         if (r.speculation) {
             result->n_guessed = r.speculation->n_guessed;
             result->n_accepted = r.speculation->n_accepted;
@@ -230,6 +303,7 @@ facet_status facet_session_generate(facet_session *s, const facet_generation *ge
     sampler_permit(s->sampler, NULL);
     constraint_free(r.constraint);
     speculation_free(r.speculation);
+    free(r.turn_ends);
     free(r.bias);
     return status;
 }

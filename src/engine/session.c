@@ -75,6 +75,7 @@ void facet_session_free(facet_session *s) {
 void facet_session_cancel(facet_session *s) { atomic_store(&s->cancelled, true); }
 
 size_t facet_session_length(const facet_session *s) { return s->n_tokens; }
+const int32_t *facet_session_tokens(const facet_session *s) { return s->tokens; }
 
 static facet_status check_cancel(facet_session *s, facet_error *err) {
     if (!atomic_exchange(&s->cancelled, false)) return FACET_OK;
@@ -126,23 +127,31 @@ static facet_status check_tokens(const facet_session *s, const int32_t *tokens, 
     return FACET_OK;
 }
 
-/* Takes over what is known of the new timeline, but `most` tokens at most. *keep gets how many that are. */
-static facet_status take_timeline(facet_session *s, const int32_t *tokens, size_t n, size_t most, size_t *keep,
-                                  facet_error *err) {
+/* A moved timeline is known to this session alone, and it goes on with that. */
+static bool continue_moved(facet_session *s, const int32_t *tokens, size_t n, size_t most, facet_status *status,
+                           facet_error *err) {
+    size_t from, common = 0, end = kv_sequence_length(s->kv) < most ? kv_sequence_length(s->kv) : most;
+    if (!kv_sequence_moved(s->kv, &from)) return false;
+    while (common < end && s->tokens[common] == tokens[common]) common++;
+    return common > from && kv_sequence_continue(s->kv, common, n, status, err);
+}
+
+facet_status session_take_timeline(facet_session *s, const int32_t *tokens, size_t n, size_t most, size_t *keep,
+                                   facet_error *err) {
     scheduler *shared = &s->engine->scheduler;
     scheduler_lock(shared);
-    facet_status status = kv_sequence_begin(s->kv, tokens, n, most, err);
+    facet_status status;
+    if (!continue_moved(s, tokens, n, most, &status, err)) status = kv_sequence_begin(s->kv, tokens, n, most, err);
     *keep = kv_sequence_length(s->kv);
     shared->counts.n_reused_tokens += *keep;
     scheduler_unlock(shared);
-    memcpy(s->tokens, tokens, n * sizeof *tokens);
+    memmove(s->tokens, tokens, n * sizeof *tokens);
     s->n_tokens = n;
     s->has_logits = false;
     return status;
 }
 
-/* After a failure the timeline ends where the cache does. */
-static facet_status settle(facet_session *s, facet_status status) {
+facet_status session_settle(facet_session *s, facet_status status) {
     if (status != FACET_OK) {
         scheduler_lock(&s->engine->scheduler);
         kv_sequence_trim(s->kv);
@@ -161,14 +170,14 @@ facet_status facet_session_sync(facet_session *s, const int32_t *tokens, size_t 
     size_t keep = n;
     facet_status status = FACET_OK;
     bool same = s->has_logits && s->n_tokens == n && !memcmp(s->tokens, tokens, n * sizeof *tokens);
-    if (!same) status = take_timeline(s, tokens, n, n - 1, &keep, err);
+    if (!same) status = session_take_timeline(s, tokens, n, n - 1, &keep, err);
     if (n_reused) *n_reused = keep;
     session_enter(s);
     if (status == FACET_OK) status = session_catch_up(s, progress, ctx, err);
     session_leave(s);
     s->prompt_seconds = os_now() - begin;
     s->prompt_tokens = n - keep;
-    return settle(s, status);
+    return session_settle(s, status);
 }
 
 const float *facet_session_logits(facet_session *s) {
@@ -177,7 +186,7 @@ const float *facet_session_logits(facet_session *s) {
     session_enter(s);
     facet_status status = session_catch_up(s, NULL, NULL, NULL);
     session_leave(s);
-    return settle(s, status) == FACET_OK ? s->logits : NULL;
+    return session_settle(s, status) == FACET_OK ? s->logits : NULL;
 }
 
 facet_status facet_session_set_adapters(facet_session *s, const facet_adapter_use *uses, size_t n, facet_error *err) {
@@ -274,10 +283,10 @@ facet_status facet_session_score(facet_session *s, const int32_t *tokens, size_t
         return error_set(err, FACET_ERROR_ARGUMENT, "scoring begins at position %zu of %zu tokens", first, n);
     }
     size_t keep;
-    facet_status status = take_timeline(s, tokens, n, first, &keep, err);
+    facet_status status = session_take_timeline(s, tokens, n, first, &keep, err);
     score_job job = {.s = s, .row = first, .on_row = on_row, .ctx = ctx, .err = err};
     if (status == FACET_OK) status = score(s, &job);
-    return settle(s, status);
+    return session_settle(s, status);
 }
 
 /* ---- all hidden states */
@@ -306,10 +315,10 @@ facet_status session_hidden(facet_session *s, const int32_t *tokens, size_t n, s
     size_t bytes = (size_t)s->engine->options.ubatch * s->engine->model->hparams.n_embd * sizeof(float), keep;
     float *rows = malloc(bytes);
     if (!rows) return error_memory(err, bytes);
-    facet_status status = take_timeline(s, tokens, n, 0, &keep, err);
+    facet_status status = session_take_timeline(s, tokens, n, 0, &keep, err);
     session_enter(s);
     if (status == FACET_OK) status = stream_hidden(s, rows, on_rows, ctx, err);
     session_leave(s);
     free(rows);
-    return settle(s, status);
+    return session_settle(s, status);
 }

@@ -31,6 +31,13 @@ void session_leave(facet_session *s);
 facet_status session_run(facet_session *s, request *r, facet_error *err);
 /* Computes what the KV cache lacks of the timeline, and the logits after its last token. Entered. */
 facet_status session_catch_up(facet_session *s, facet_progress_fn progress, void *ctx, facet_error *err);
+/* Takes over what is known of a new timeline, but `most` tokens at most. *keep gets how many that are. */
+facet_status session_take_timeline(facet_session *s, const int32_t *tokens, size_t n, size_t most, size_t *keep,
+                                   facet_error *err);
+/* After a failure the timeline ends where the cache does. Returns `status`. */
+facet_status session_settle(facet_session *s, facet_status status);
+/* facet_session_shift for arguments that are right. No step of the session runs. */
+facet_status session_shift(facet_session *s, size_t from, size_t n, facet_error *err);
 /* Computes the timeline anew and hands over the final hidden states of all its tokens, [n_rows][n_embd] at a time, in
  * order. `on_rows` returns false to stop. Afterwards the logits of the last token are ready. */
 typedef bool (*session_rows_fn)(void *ctx, const float *rows, size_t n_rows);

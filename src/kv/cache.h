@@ -33,7 +33,9 @@ struct kv_sequence {
     size_t n_reserved;         /* positions that have been promised */
     int32_t node;              /* the last full page that is published */
     int32_t tail;              /* the tail behind it, where that is this sequence's own page */
-    size_t checkpoints[2];     /* positions whose windows are worth keeping; 0: none or done */
+    bool moved;                /* rows from moved_from on were moved: nothing from there on is published */
+    size_t moved_from;
+    size_t checkpoints[2]; /* positions whose windows are worth keeping; 0: none or done */
 };
 
 static inline size_t kv_pages_for(size_t n_positions) { return (n_positions + CPU_PAGE - 1) / CPU_PAGE; }
@@ -55,7 +57,15 @@ void kv_sequence_release(kv_sequence *s); /* gives everything back; the sequence
 /* Takes the full pages for n positions, and the promise of sliding ones. */
 facet_status kv_sequence_reserve(kv_sequence *s, size_t n, facet_error *err);
 
+bool kv_promise(kv_sequence *s, size_t n_full, size_t n_sliding);
+void kv_release_range(kv_sequence *s, int kind, size_t first, size_t end);
+void kv_node_release(kv_index *x, int32_t *node);
+
+/* ---- kv.c: plane i of a layer in a page: keys of its heads, then values; NULL for NO_PAGE */
+uint8_t *kv_plane_at(const kv_cache *c, uint32_t layer, size_t i, int32_t page);
+
 /* ---- resume.c */
+int32_t kv_ancestor(const kv_index *x, int32_t node, size_t n_pages);
 /* What an index knows of a prefix. */
 typedef struct kv_match {
     int32_t node; /* the last full page */

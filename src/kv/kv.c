@@ -127,19 +127,24 @@ void kv_cache_copy_rows(const kv_cache *c, int kind, int32_t to, int32_t from, s
     }
 }
 
-static uint8_t *plane_at(const kv_sequence *s, uint32_t layer, size_t i, size_t page) {
-    const kv_cache *c = s->cache;
-    int kind = c->h->layers[layer].sliding;
-    int32_t entry = s->tables[kind][page];
-    if (entry == NO_PAGE) return NULL;
+uint8_t *kv_plane_at(const kv_cache *c, uint32_t layer, size_t i, int32_t page) {
+    if (page == NO_PAGE) return NULL;
     const kv_layer_place *place = &c->places[layer];
-    return kv_pages_at(&c->pages, kind, entry) + place->offset + i * place->plane_bytes;
+    return kv_pages_at(&c->pages, c->h->layers[layer].sliding, page) + place->offset + i * place->plane_bytes;
+}
+
+static int32_t page_of(const kv_sequence *s, uint32_t layer, size_t page) {
+    return s->tables[s->cache->h->layers[layer].sliding][page];
 }
 
 uint8_t *kv_keys(const kv_sequence *s, uint32_t layer, uint32_t head, size_t page) {
-    return plane_at(s, layer, head, page);
+    return kv_plane_at(s->cache, layer, head, page_of(s, layer, page));
 }
 
 uint8_t *kv_values(const kv_sequence *s, uint32_t layer, uint32_t head, size_t page) {
-    return plane_at(s, layer, s->cache->h->layers[layer].n_head_kv + head, page);
+    return kv_plane_at(s->cache, layer, s->cache->h->layers[layer].n_head_kv + head, page_of(s, layer, page));
 }
+
+size_t kv_cache_pages(const kv_cache *c, int kind) { return c->pages.pools[kind].n_pages; }
+
+int32_t kv_sequence_page(const kv_sequence *s, int kind, size_t page) { return s->tables[kind][page]; }

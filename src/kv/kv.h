@@ -65,9 +65,42 @@ void kv_sequence_shorten(kv_sequence *s, size_t n);
 /* Lets go of memory that kv_sequence_begin took for positions that are not there. */
 void kv_sequence_trim(kv_sequence *s);
 
+/* Positions [from, from + n) leave the middle of a sequence, those behind them move up. Begins under the lock: the
+ * pages from `from` on become the sequence's own and are never published again; kv_sequence_length is the new one.
+ * Then the caller moves the rows of every owning layer, positions in ascending order: position p gets what p + n was,
+ * its key rotated. Nobody else knows those pages, so no lock is needed for that. The end, under the lock, gives back
+ * what is left over. */
+typedef struct kv_shift {
+    size_t from, n;
+    size_t length;           /* positions afterwards */
+    int32_t extra[KV_KINDS]; /* a page of rows to be moved that stands in no table any more */
+} kv_shift;
+/* Whether the rows that the next token would see are there: 0 < n, from + n < kv_sequence_length, and no window that
+ * reaches back to positions before `from` that may have been let go. Depends on these numbers alone. */
+bool kv_shift_possible(const kv_sequence *s, size_t from, size_t n);
+/* FACET_ERROR_BUDGET: no memory for a page that others share; the sequence is as before. */
+facet_status kv_shift_begin(kv_shift *out, kv_sequence *s, size_t from, size_t n, facet_error *err);
+/* The first position of a layer that has to be moved; those before it stay, or nobody sees them. */
+size_t kv_shift_first(const kv_shift *shift, const kv_sequence *s, uint32_t layer);
+/* Where the rows of the page lie that held positions from page * CPU_PAGE on before. */
+const uint8_t *kv_shift_keys(const kv_shift *shift, const kv_sequence *s, uint32_t layer, uint32_t head, size_t page);
+const uint8_t *kv_shift_values(const kv_shift *shift, const kv_sequence *s, uint32_t layer, uint32_t head,
+                               size_t page);
+void kv_shift_end(kv_shift *shift, kv_sequence *s);
+/* Whether rows of the sequence were moved, and from which position on. */
+bool kv_sequence_moved(const kv_sequence *s, size_t *from);
+/* Instead of kv_sequence_begin, for a moved sequence: n tokens of which the first `keep` are its own. False where
+ * their window is gone: nothing was done. */
+bool kv_sequence_continue(kv_sequence *s, size_t keep, size_t n, facet_status *status, facet_error *err);
+
 /* The first row of a page's keys or values for one layer and KV head; NULL where the page is not held. `page` counts
  * pages of CPU_PAGE positions from position 0. `layer` is an owning layer. */
 uint8_t *kv_keys(const kv_sequence *s, uint32_t layer, uint32_t head, size_t page);
 uint8_t *kv_values(const kv_sequence *s, uint32_t layer, uint32_t head, size_t page);
+
+/* For those who keep keys and values elsewhere, by the same pages: how many pages of a kind (KV_FULL, KV_SLIDING) there
+ * can be, and which of them holds positions from page * CPU_PAGE on; NO_PAGE where none does. */
+size_t kv_cache_pages(const kv_cache *cache, int kind);
+int32_t kv_sequence_page(const kv_sequence *s, int kind, size_t page);
 
 #endif

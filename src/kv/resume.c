@@ -7,7 +7,7 @@
 
 /* ---- what is known */
 
-static int32_t ancestor(const kv_index *x, int32_t node, size_t n_pages) {
+int32_t kv_ancestor(const kv_index *x, int32_t node, size_t n_pages) {
     while (node != NO_NODE && x->nodes[node].depth + 1 > n_pages) node = x->nodes[node].parent;
     return node;
 }
@@ -36,7 +36,7 @@ static void fit_window(const kv_cache *c, kv_match *m) {
     while ((missing = missing_sliding(x, m->node, kv_window_page(c, m->n))) > 0) {
         drop_tail(m);
         m->n = (missing - 1) * CPU_PAGE;
-        m->node = ancestor(x, m->node, missing - 1);
+        m->node = kv_ancestor(x, m->node, missing - 1);
     }
 }
 

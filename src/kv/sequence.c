@@ -53,7 +53,7 @@ void kv_node_hold(kv_index *x, int32_t node) {
     if (node != NO_NODE) x->nodes[node].users++;
 }
 
-static void node_release(kv_index *x, int32_t *node) {
+void kv_node_release(kv_index *x, int32_t *node) {
     if (*node != NO_NODE) x->nodes[*node].users--;
     *node = NO_NODE;
 }
@@ -79,7 +79,7 @@ static void keep_checkpoints(kv_sequence *s) {
 
 /* ---- memory */
 
-static void release_range(kv_sequence *s, int kind, size_t first, size_t end) {
+void kv_release_range(kv_sequence *s, int kind, size_t first, size_t end) {
     for (size_t i = first; i < end; i++) {
         kv_pages_release(&s->cache->pages, kind, s->tables[kind][i]);
         s->tables[kind][i] = NO_PAGE;
@@ -89,16 +89,17 @@ static void release_range(kv_sequence *s, int kind, size_t first, size_t end) {
 void kv_sequence_release(kv_sequence *s) {
     kv_index *x = &s->cache->index;
     keep_window(s, s->length, s->length);
-    node_release(x, &s->tail);
-    node_release(x, &s->node);
-    release_range(s, KV_FULL, 0, s->end_page);
-    release_range(s, KV_SLIDING, s->first_sliding, s->end_page);
+    kv_node_release(x, &s->tail);
+    kv_node_release(x, &s->node);
+    kv_release_range(s, KV_FULL, 0, s->end_page);
+    kv_release_range(s, KV_SLIDING, s->first_sliding, s->end_page);
     s->cache->n_promised -= s->n_promised;
     s->length = s->first_sliding = s->end_page = s->n_promised = s->n_reserved = 0;
+    s->moved = false;
 }
 
 /* Changes the promise, where that and `n_full` more full pages fit the budget. */
-static bool promise(kv_sequence *s, size_t n_full, size_t n_sliding) {
+bool kv_promise(kv_sequence *s, size_t n_full, size_t n_sliding) {
     kv_cache *c = s->cache;
     const kv_page_pool *pools = c->pages.pools;
     size_t promised = c->n_promised - s->n_promised + n_sliding;
@@ -137,7 +138,7 @@ static bool take_pages(kv_sequence *s, int kind, size_t first, size_t end) {
 facet_status kv_sequence_reserve(kv_sequence *s, size_t n, facet_error *err) {
     size_t first = s->length / CPU_PAGE, end = kv_pages_for(n);
     size_t live = s->cache->n_live < end ? s->cache->n_live : end;
-    if (!promise(s, missing_pages(s, KV_FULL, first, end), live) || !take_pages(s, KV_FULL, first, end)) {
+    if (!kv_promise(s, missing_pages(s, KV_FULL, first, end), live) || !take_pages(s, KV_FULL, first, end)) {
         return refuse(s, n, err);
     }
     s->n_reserved = n;
@@ -149,17 +150,17 @@ void kv_sequence_shorten(kv_sequence *s, size_t n) { s->length = n; }
 
 void kv_sequence_trim(kv_sequence *s) {
     size_t end = kv_pages_for(s->length);
-    for (int kind = 0; kind < KV_KINDS; kind++) release_range(s, kind, end, s->end_page);
+    for (int kind = 0; kind < KV_KINDS; kind++) kv_release_range(s, kind, end, s->end_page);
     s->end_page = end;
     s->n_reserved = s->length;
-    promise(s, 0, end - s->first_sliding);
+    kv_promise(s, 0, end - s->first_sliding);
 }
 
 /* Lets go of sliding pages that no token from the present length on can see. */
 static void leave_behind(kv_sequence *s) {
     size_t live = kv_window_page(s->cache, s->length);
     if (live <= s->first_sliding) return;
-    release_range(s, KV_SLIDING, s->first_sliding, live);
+    kv_release_range(s, KV_SLIDING, s->first_sliding, live);
     s->first_sliding = live;
 }
 
@@ -172,7 +173,7 @@ facet_status kv_sequence_extend(kv_sequence *s, size_t n, facet_error *err) {
     leave_behind(s);
     size_t held = end - s->first_sliding;
     if (s->length + n <= s->n_reserved && held < s->n_promised) held = s->n_promised;
-    if (!promise(s, missing_pages(s, KV_FULL, first, end), held)) return refuse(s, s->length + n, err);
+    if (!kv_promise(s, missing_pages(s, KV_FULL, first, end), held)) return refuse(s, s->length + n, err);
     if (!take_pages(s, KV_FULL, first, end) || !take_pages(s, KV_SLIDING, first, end)) {
         kv_sequence_trim(s);
         return refuse(s, s->length + n, err);
@@ -208,7 +209,7 @@ static int32_t add_node(kv_sequence *s, size_t page, const int32_t *tokens, size
 static bool publish_full(kv_sequence *s, size_t page, const int32_t *tokens) {
     kv_index *x = &s->cache->index;
     int32_t tail = s->tail, node = kv_index_child(x, s->node, s->key, tokens);
-    node_release(x, &s->tail);
+    kv_node_release(x, &s->tail);
     if (node != NO_NODE) {
         if (tail != NO_NODE) kv_index_remove(x, tail);
         share_node(s, node, page);
@@ -220,7 +221,7 @@ static bool publish_full(kv_sequence *s, size_t page, const int32_t *tokens) {
     }
     if (node == NO_NODE) return false;
     kv_node_hold(x, node);
-    node_release(x, &s->node);
+    kv_node_release(x, &s->node);
     s->node = node;
     return true;
 }
@@ -241,6 +242,7 @@ static void publish_tail(kv_sequence *s, size_t page, const int32_t *tokens, siz
 
 void kv_sequence_publish(kv_sequence *s, const int32_t *tokens) {
     kv_index *x = &s->cache->index;
+    if (s->moved) return;
     size_t known = s->node == NO_NODE ? 0 : (size_t)x->nodes[s->node].depth + 1, end = s->length / CPU_PAGE;
     bool grown = known < end;
     for (; known < end; known++) {

@@ -45,6 +45,12 @@ void forward_head(forward *f, const float *hidden, size_t n_rows, float *logits)
  * all with the same adapters; returns where they are now. */
 const float *forward_recall(forward *f, const float *hidden, size_t n_rows, const lora_set *adapters);
 
+/* Moves the rows of a shift (kv.h) to where the sequence has them now, on the caller's thread, also while a step of
+ * other sequences runs. A key is turned back by the angles of its old position and on by those of the new one, the same
+ * angles that a step takes. `work`: forward_shift_floats. */
+size_t forward_shift_floats(const forward *f);
+void forward_shift(const forward *f, const kv_sequence *kv, const kv_shift *shift, float *work);
+
 /* For tests: called on one thread after each layer with the residual stream of the rows still in the pass. */
 typedef void (*forward_observer)(void *ctx, uint32_t layer, const float *x, size_t n_rows, size_t n_embd);
 void forward_observe(forward *f, forward_observer fn, void *ctx);

@@ -22,6 +22,7 @@ struct stop_matcher {
     size_t start; /* before it: released already, dropped when it is the larger part */
     buffer out;
     bool matched;
+    size_t which; /* the string that matched */
 };
 
 /* ---- one string */
@@ -108,6 +109,7 @@ void stop_free(stop_matcher *stop) {
 }
 
 bool stop_matched(const stop_matcher *stop) { return stop->matched; }
+size_t stop_which(const stop_matcher *stop) { return stop->which; }
 
 /* How many of the last bytes must wait after byte c; a match makes it the length of the match. */
 static size_t advance_all(stop_matcher *stop, char c) {
@@ -116,7 +118,9 @@ static size_t advance_all(stop_matcher *stop, char c) {
         pattern *p = &stop->patterns[i];
         advance(p, c);
         if (p->state > wait) wait = p->state;
-        if (p->state == p->n && p->n > match) match = p->n;
+        if (p->state < p->n || p->n <= match) continue;
+        match = p->n;
+        stop->which = i;
     }
     stop->matched = match > 0;
     return match ? match : wait;

@@ -20,6 +20,7 @@ void stop_free(stop_matcher *stop);
 facet_status stop_push(stop_matcher *stop, const char *text, size_t n_bytes, const char **out, size_t *n_out,
                        facet_error *err);
 bool stop_matched(const stop_matcher *stop);
+size_t stop_which(const stop_matcher *stop); /* the index of the string, after a match */
 /* The text ends: what was held back is released, and the matcher is ready for another text. Cannot fail. */
 void stop_finish(stop_matcher *stop, const char **out, size_t *n_out);
 void stop_reset(stop_matcher *stop); /* forgets the text */
