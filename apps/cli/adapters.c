@@ -17,6 +17,8 @@ static size_t path_bytes(const char *what, float *scale) {
     return (size_t)(colon - what);
 }
 
+char *adapters_path(const char *what, float *scale) { return strndup(what, path_bytes(what, scale)); }
+
 static int open_adapter(struct app *a, app_adapter *item) {
     facet_error error = {0};
     if (facet_adapter_open(&item->adapter, a->model, item->path, &error)) return report_failure(&error, item->path);

@@ -18,6 +18,8 @@ typedef struct app_adapters {
 
 struct app;
 
+/* The path of "FILE" or "FILE:SCALE", which the caller frees; *scale is left alone without one. NULL: no memory. */
+char *adapters_path(const char *what, float *scale);
 /* "FILE" or "FILE:SCALE". A file that is there already gets the new scale. Sessions learn of it by adapters_wear. */
 int adapters_add(struct app *a, const char *what);
 /* Puts them on the session, which forgets its timeline where they are others than before. */

@@ -1,12 +1,7 @@
 /* facet convert: a Hugging Face folder as a GGUF file. */
 #include "app.h"
 #include "commands.h"
-#include "terminal.h"
-
-static bool on_progress(void *ctx, uint64_t done, uint64_t total) {
-    progress_update(ctx, (size_t)(done >> 20), (size_t)(total >> 20));
-    return !interrupt_seen();
-}
+#include "weights.h"
 
 int cmd_convert(const cli_options *o) {
     facet_convert_options options;
@@ -17,9 +12,9 @@ int cmd_convert(const cli_options *o) {
     options.tensor_types = o->tensor_type.items;
     options.n_tensor_types = o->tensor_type.n;
     options.threads = (int)o->threads;
-    options.on_progress = on_progress;
+    options.on_progress = weights_progress;
     options.ctx = &p;
-    progress_begin(&p, "converting", "MB");
+    weights_begin(&p, "converting");
     facet_status status = facet_convert(o->arguments[0], o->arguments[1], &options, &error);
     progress_end(&p);
     return status ? report_failure(&error, NULL) : EXIT_OK;

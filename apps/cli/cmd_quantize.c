@@ -1,14 +1,9 @@
 /* facet quantize: a GGUF file with its matrices in other types. */
 #include "app.h"
 #include "commands.h"
-#include "terminal.h"
+#include "weights.h"
 
 #include <string.h>
-
-static bool on_progress(void *ctx, uint64_t done, uint64_t total) {
-    progress_update(ctx, (size_t)(done >> 20), (size_t)(total >> 20));
-    return !interrupt_seen();
-}
 
 static int report_type(const char *type) {
     char names[512] = "";
@@ -38,9 +33,9 @@ int cmd_quantize(const cli_options *o) {
     options.n_tensor_types = o->tensor_type.n;
     options.importance = o->imatrix;
     options.threads = (int)o->threads;
-    options.on_progress = on_progress;
+    options.on_progress = weights_progress;
     options.ctx = &p;
-    progress_begin(&p, "quantising", "MB");
+    weights_begin(&p, "quantising");
     facet_status status = facet_quantize(in, out, &options, &result, &error);
     progress_end(&p);
     if (status == FACET_ERROR_ARGUMENT && options.type && !known(type)) return report_type(type);

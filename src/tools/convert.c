@@ -17,7 +17,7 @@ typedef struct conversion {
     convert_names names;
     recipe_rules rules;
     gguf_writer *writer;
-    stream_tensor *tensors;
+    flow_tensor *tensors;
     uint32_t kv_heads[CONVERT_MAX_LAYERS];
     size_t n;
 } conversion;
@@ -37,7 +37,7 @@ static facet_status read_folder(conversion *v, facet_error *error) {
     FACET_TRY(json_file(&v->tokenizer, v->dir, "tokenizer.json", TOKENIZER_LIMIT, error));
     FACET_TRY(optional_json(&v->generation, v->dir, "generation_config.json", error));
     FACET_TRY(optional_json(&v->tokenizer_config, v->dir, "tokenizer_config.json", error));
-    FACET_TRY(safetensors_open(&v->files, v->dir, error));
+    FACET_TRY(safetensors_open(&v->files, v->dir, "model", error));
     return convert_find_prefix(&v->names, &v->files, error);
 }
 
@@ -58,8 +58,7 @@ static facet_status add_template(const conversion *v, facet_error *error) {
     return fits ? FACET_OK : error_set(error, FACET_ERROR_FORMAT, "%s: too long", path);
 }
 
-/* The last part of the folder's path. */
-static const char *folder_name(const char *dir, char out[128]) {
+const char *convert_folder_name(const char *dir, char out[128]) {
     size_t end = strlen(dir);
     while (end > 1 && dir[end - 1] == '/') end--;
     size_t begin = end;
@@ -71,7 +70,7 @@ static const char *folder_name(const char *dir, char out[128]) {
 static facet_status add_keys(conversion *v, const facet_convert_options *o, facet_error *error) {
     char name[128];
     FACET_TRY(gguf_writer_new(&v->writer, 0, error));
-    convert_add_config(v->writer, &v->c, o->name ? o->name : folder_name(v->dir, name), v->kv_heads);
+    convert_add_config(v->writer, &v->c, o->name ? o->name : convert_folder_name(v->dir, name), v->kv_heads);
     FACET_TRY(convert_add_vocabulary(v->writer, &v->c, v->tokenizer, v->generation, error));
     FACET_TRY(add_template(v, error));
     if (!v->rules.recipe) return FACET_OK;
@@ -80,7 +79,7 @@ static facet_status add_keys(conversion *v, const facet_convert_options *o, face
     return FACET_OK;
 }
 
-static bool stays_float32(const stream_tensor *t) {
+static bool stays_float32(const flow_tensor *t) {
     static const char router[] = "ffn_gate_inp.weight";
     size_t n = sizeof router - 1;
     return t->n_dims < 2 || (t->name.n > n && !memcmp(t->name.data + t->name.n - n, router, n));
@@ -94,7 +93,7 @@ static facet_status choose_types(conversion *v, const facet_convert_options *o, 
         recipe_rules_init(&v->rules, o->type, o->tensor_types, o->n_tensor_types, names, v->n, error);
     free(names);
     for (size_t i = 0; i < v->n && status == FACET_OK; i++) {
-        stream_tensor *t = &v->tensors[i];
+        flow_tensor *t = &v->tensors[i];
         status = recipe_choose(&v->rules, t->name, t->n_dims, t->ne, t->from, &t->to, error);
         if (stays_float32(t)) t->to = quant_format_of(QUANT_F32);
     }
@@ -132,14 +131,14 @@ facet_status facet_convert(const char *dir, const char *out, const facet_convert
     v->dir = dir;
     facet_status status = plan(v, o, error);
     if (status == FACET_OK) {
-        stream_job job = {.tensors = v->tensors,
-                          .n = v->n,
-                          .writer = v->writer,
-                          .path = out,
-                          .threads = o->threads,
-                          .on_progress = o->on_progress,
-                          .ctx = o->ctx};
-        status = stream_run(&job, error);
+        flow_job job = {.tensors = v->tensors,
+                        .n = v->n,
+                        .sink = flow_gguf(v->writer),
+                        .path = out,
+                        .threads = o->threads,
+                        .on_progress = o->on_progress,
+                        .ctx = o->ctx};
+        status = flow_run(&job, error);
     }
     free_conversion(v);
     return status;

@@ -3,8 +3,8 @@
 #ifndef FACET_TOOLS_CONVERT_PARTS_H
 #define FACET_TOOLS_CONVERT_PARTS_H
 
+#include "flow.h"
 #include "gguf/writer.h"
-#include "quantize_stream.h"
 #include "safetensors.h"
 
 enum { CONVERT_MAX_LAYERS = 1024 };
@@ -27,6 +27,33 @@ void convert_add_config(gguf_writer *w, const convert_config *c, const char *nam
 facet_status convert_add_vocabulary(gguf_writer *w, const convert_config *c, const json_t *tokenizer,
                                     const json_t *generation, facet_error *error);
 
+/* The last part of a folder's path. */
+const char *convert_folder_name(const char *dir, char out[128]);
+
+/* When a tensor is in the model. */
+typedef enum convert_presence {
+    CONVERT_ALWAYS,
+    CONVERT_PER_LAYER,
+    CONVERT_OWNS_KV,
+    CONVERT_OWNS_VALUES,
+    CONVERT_EXPERTS,
+    CONVERT_IF_THERE
+} convert_presence;
+
+typedef struct convert_name {
+    convert_presence when;
+    const char *ours, *theirs;
+} convert_name;
+
+/* Of the model, and of a layer: behind "blk.7." and "layers.7.". */
+extern const convert_name convert_model_names[], convert_layer_names[];
+extern const size_t convert_n_model_names, convert_n_layer_names;
+
+/* One name by all tables: "model.layers.3.mlp.up_proj.weight" to "blk.3.ffn_up.weight", with any of the prefixes that
+ * checkpoints use; and back, with the prefix of the published checkpoints. False: no tensor of the text model. */
+bool convert_our_name(const char *theirs, char *out, size_t out_bytes);
+bool convert_their_name(const char *ours, char *out, size_t out_bytes);
+
 /* What the names of a checkpoint begin with. */
 typedef struct convert_names {
     const char *prefix; /* "model.language_model." */
@@ -37,7 +64,7 @@ facet_status convert_find_prefix(convert_names *names, const safetensors *s, fac
  * malloc'ed, and so is the one of rope_freqs' data: convert_free_tensors. kv_heads: n_layers numbers. */
 size_t convert_max_tensors(const convert_config *c);
 facet_status convert_list_tensors(const convert_config *c, const convert_names *names, const safetensors *s,
-                                  stream_tensor *out, size_t *n, uint32_t *kv_heads, facet_error *error);
-void convert_free_tensors(stream_tensor *tensors, size_t n);
+                                  flow_tensor *out, size_t *n, uint32_t *kv_heads, facet_error *error);
+void convert_free_tensors(flow_tensor *tensors, size_t n);
 
 #endif

@@ -1,87 +1,29 @@
-/* The names of a checkpoint's tensors and those of GGUF. Owns: the table of both, and the order of the new file. What
- * a checkpoint holds beside the text model (towers of images and sound, keys of layers that share) is left out. */
+/* A checkpoint's tensors as those of a GGUF file. Owns: which there must be, and their order. What a checkpoint holds
+ * beside the text model (towers of images and sound, keys of layers that share) is left out. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "convert_parts.h"
 
-/* When a tensor is in the model. */
-typedef enum presence { ALWAYS, PER_LAYER, OWNS_KV, OWNS_VALUES, EXPERTS, IF_THERE } presence;
-
-typedef struct name_pair {
-    presence when;
-    const char *ours, *theirs;
-} name_pair;
-
-static const name_pair model_names[] = {
-    {ALWAYS, "token_embd.weight", "embed_tokens.weight"},
-    {PER_LAYER, "per_layer_token_embd.weight", "embed_tokens_per_layer.weight"},
-    {PER_LAYER, "per_layer_model_proj.weight", "per_layer_model_projection.weight"},
-    {PER_LAYER, "per_layer_proj_norm.weight", "per_layer_projection_norm.weight"},
-    {ALWAYS, "output_norm.weight", "norm.weight"},
-};
-static const name_pair layer_names[] = {
-    {ALWAYS, "attn_norm.weight", "input_layernorm.weight"},
-    {ALWAYS, "attn_q.weight", "self_attn.q_proj.weight"},
-    {ALWAYS, "attn_q_norm.weight", "self_attn.q_norm.weight"},
-    {ALWAYS, "attn_output.weight", "self_attn.o_proj.weight"},
-    {ALWAYS, "post_attention_norm.weight", "post_attention_layernorm.weight"},
-    {ALWAYS, "ffn_norm.weight", "pre_feedforward_layernorm.weight"},
-    {ALWAYS, "ffn_gate.weight", "mlp.gate_proj.weight"},
-    {ALWAYS, "ffn_up.weight", "mlp.up_proj.weight"},
-    {ALWAYS, "ffn_down.weight", "mlp.down_proj.weight"},
-    {ALWAYS, "post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
-    {OWNS_KV, "attn_k.weight", "self_attn.k_proj.weight"},
-    {OWNS_KV, "attn_k_norm.weight", "self_attn.k_norm.weight"},
-    {OWNS_VALUES, "attn_v.weight", "self_attn.v_proj.weight"},
-    {PER_LAYER, "inp_gate.weight", "per_layer_input_gate.weight"},
-    {PER_LAYER, "proj.weight", "per_layer_projection.weight"},
-    {PER_LAYER, "post_norm.weight", "post_per_layer_input_norm.weight"},
-    {EXPERTS, "post_ffw_norm_1.weight", "post_feedforward_layernorm_1.weight"},
-    {EXPERTS, "post_ffw_norm_2.weight", "post_feedforward_layernorm_2.weight"},
-    {EXPERTS, "pre_ffw_norm_2.weight", "pre_feedforward_layernorm_2.weight"},
-    {EXPERTS, "ffn_gate_inp.weight", "router.proj.weight"},
-    {EXPERTS, "ffn_gate_inp.scale", "router.scale"},
-    {EXPERTS, "ffn_gate_up_exps.weight", "experts.gate_up_proj"},
-    {EXPERTS, "ffn_down_exps.weight", "experts.down_proj"},
-    {EXPERTS, "ffn_down_exps.scale", "router.per_expert_scale"},
-    {IF_THERE, "layer_output_scale.weight", "layer_scalar"},
-};
-enum {
-    N_MODEL_NAMES = sizeof model_names / sizeof model_names[0],
-    N_LAYER_NAMES = sizeof layer_names / sizeof layer_names[0]
-};
-
 typedef struct listing {
     const convert_config *c;
     const char *prefix;
     const safetensors *s;
-    stream_tensor *out;
+    flow_tensor *out;
     size_t n;
     facet_error *error;
 } listing;
 
-facet_status convert_find_prefix(convert_names *names, const safetensors *s, facet_error *error) {
-    static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "model.", ""};
-    char name[64];
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
-        snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[i]);
-        names->prefix = prefixes[i];
-        if (safetensors_find(s, name)) return FACET_OK;
-    }
-    return error_set(error, FACET_ERROR_FORMAT, "the checkpoint has no embed_tokens.weight");
-}
-
 size_t convert_max_tensors(const convert_config *c) {
-    return N_MODEL_NAMES + 2 + (size_t)c->n_layers * N_LAYER_NAMES;
+    return convert_n_model_names + 2 + (size_t)c->n_layers * convert_n_layer_names;
 }
 
 /* A new tensor with a name of its own; NULL: no memory. */
-static stream_tensor *new_tensor(listing *l, const char *name) {
-    stream_tensor *t = &l->out[l->n];
+static flow_tensor *new_tensor(listing *l, const char *name) {
+    flow_tensor *t = &l->out[l->n];
     char *copy = strdup(name);
-    *t = (stream_tensor){0};
+    *t = (flow_tensor){0};
     if (!copy) {
         error_memory(l->error, strlen(name));
         return NULL;
@@ -101,7 +43,7 @@ static facet_status add(listing *l, const char *name, const safetensor *from) {
         return error_set(l->error, FACET_ERROR_FORMAT, "tensor '%s' has %u axes and %llu bytes", from->name,
                          from->n_dims, (unsigned long long)from->n_bytes);
     }
-    stream_tensor *t = new_tensor(l, name);
+    flow_tensor *t = new_tensor(l, name);
     if (!t) return FACET_ERROR_MEMORY;
     t->n_dims = from->n_dims;
     for (uint32_t i = 0; i < from->n_dims; i++) t->ne[i] = from->shape[from->n_dims - 1 - i];
@@ -112,22 +54,22 @@ static facet_status add(listing *l, const char *name, const safetensor *from) {
     return FACET_OK;
 }
 
-static bool wanted(const convert_config *c, presence when, uint32_t layer) {
+static bool wanted(const convert_config *c, convert_presence when, uint32_t layer) {
     switch (when) {
-    case PER_LAYER: return c->per_layer > 0;
-    case OWNS_KV: return convert_owns_kv(c, layer);
-    case OWNS_VALUES: return convert_owns_kv(c, layer);
-    case EXPERTS: return c->experts > 0;
+    case CONVERT_PER_LAYER: return c->per_layer > 0;
+    case CONVERT_OWNS_KV: return convert_owns_kv(c, layer);
+    case CONVERT_OWNS_VALUES: return convert_owns_kv(c, layer);
+    case CONVERT_EXPERTS: return c->experts > 0;
     default: return true;
     }
 }
 
 /* Values that are the keys' projection have no tensor; neither has what a checkpoint may leave out. */
-static bool may_lack(const convert_config *c, presence when, uint32_t layer) {
-    return when == IF_THERE || (when == OWNS_VALUES && c->keys_are_values && c->full[layer]);
+static bool may_lack(const convert_config *c, convert_presence when, uint32_t layer) {
+    return when == CONVERT_IF_THERE || (when == CONVERT_OWNS_VALUES && c->keys_are_values && c->full[layer]);
 }
 
-static facet_status add_named(listing *l, const name_pair *pair, const char *ours, const char *theirs,
+static facet_status add_named(listing *l, const convert_name *pair, const char *ours, const char *theirs,
                               uint32_t layer) {
     char name[160];
     if (!wanted(l->c, pair->when, layer)) return FACET_OK;
@@ -143,7 +85,7 @@ static facet_status add_named(listing *l, const name_pair *pair, const char *our
 static facet_status add_rope(listing *l) {
     uint32_t n = l->c->head_dim_full / 2, rotated = (uint32_t)((double)l->c->head_dim_full * l->c->rotated_part / 2);
     float *factors = malloc((n + 1) * sizeof *factors);
-    stream_tensor *t = factors ? new_tensor(l, "rope_freqs.weight") : NULL;
+    flow_tensor *t = factors ? new_tensor(l, "rope_freqs.weight") : NULL;
     if (!t) {
         free(factors);
         return error_memory(l->error, n * sizeof *factors);
@@ -159,7 +101,7 @@ static facet_status add_rope(listing *l) {
 
 static facet_status add_head(listing *l) {
     const safetensor *head = safetensors_find(l->s, "lm_head.weight");
-    const stream_tensor *embedding = &l->out[0];
+    const flow_tensor *embedding = &l->out[0];
     if (!head) head = safetensors_find(l->s, "language_model.lm_head.weight");
     if (!head || (head->n_bytes == embedding->n_bytes && !memcmp(head->data, embedding->data, head->n_bytes))) {
         return FACET_OK; /* tied */
@@ -187,16 +129,17 @@ static facet_status add_layer(listing *l, uint32_t layer, uint32_t *heads) {
     char ours[32], theirs[32];
     snprintf(ours, sizeof ours, "blk.%u.", layer);
     snprintf(theirs, sizeof theirs, "layers.%u.", layer);
-    for (size_t i = 0; i < N_LAYER_NAMES; i++) FACET_TRY(add_named(l, &layer_names[i], ours, theirs, layer));
+    for (size_t i = 0; i < convert_n_layer_names; i++)
+        FACET_TRY(add_named(l, &convert_layer_names[i], ours, theirs, layer));
     return count_heads(l, layer, heads);
 }
 
 facet_status convert_list_tensors(const convert_config *c, const convert_names *names, const safetensors *s,
-                                  stream_tensor *out, size_t *n, uint32_t *kv_heads, facet_error *error) {
+                                  flow_tensor *out, size_t *n, uint32_t *kv_heads, facet_error *error) {
     listing l = {.c = c, .prefix = names->prefix, .s = s, .out = out, .error = error};
     facet_status status = FACET_OK;
-    for (size_t i = 0; i < N_MODEL_NAMES && status == FACET_OK; i++)
-        status = add_named(&l, &model_names[i], "", "", 0);
+    for (size_t i = 0; i < convert_n_model_names && status == FACET_OK; i++)
+        status = add_named(&l, &convert_model_names[i], "", "", 0);
     if (status == FACET_OK) status = add_head(&l);
     if (status == FACET_OK) status = add_rope(&l);
     for (uint32_t i = 0; i < c->n_layers && status == FACET_OK; i++) status = add_layer(&l, i, &kv_heads[i]);
@@ -204,7 +147,7 @@ facet_status convert_list_tensors(const convert_config *c, const convert_names *
     return status;
 }
 
-void convert_free_tensors(stream_tensor *tensors, size_t n) {
+void convert_free_tensors(flow_tensor *tensors, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (tensors[i].name.n == 17 && !memcmp(tensors[i].name.data, "rope_freqs.weight", 17)) {
             free((void *)(uintptr_t)tensors[i].data);

@@ -104,9 +104,15 @@ void facet_gguf_writer_free(facet_gguf_writer *writer);
 /* Called now and then with bytes of weights; false stops the work with FACET_ERROR_CANCELLED. */
 typedef bool (*facet_tools_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 
+/* An adapter that becomes part of the weights, `scale` times as strong as it was trained. */
+typedef struct facet_merge {
+    const char *path;
+    float scale;
+} facet_merge;
+
 typedef struct facet_quantize_options {
     size_t size;
-    const char *type; /* a name of facet_quantize_type; NULL: only tensor_types change anything */
+    const char *type; /* a name of facet_quantize_type; NULL: only tensor_types and merges change anything */
     /* "REGEX=TYPE": POSIX extended, matched anywhere in a tensor's name; the first that matches decides. TYPE is the
      * name of a block format. Vectors are never changed. */
     const char *const *tensor_types;
@@ -117,6 +123,10 @@ typedef struct facet_quantize_options {
     int threads; /* 0: all this process may use; the file is the same for any number */
     facet_tools_progress_fn on_progress;
     void *ctx;
+    /* Added before rounding. What they change keeps its type, if that can be written and nothing else is asked for.
+     */
+    const facet_merge *merges;
+    size_t n_merges;
 } facet_quantize_options;
 void facet_quantize_options_defaults(facet_quantize_options *options);
 
@@ -124,6 +134,7 @@ typedef struct facet_quantize_result {
     size_t size;
     size_t n_tensors, n_changed, n_requantised; /* requantised: they were no floats before */
     uint64_t in_bytes, out_bytes;               /* of all tensors */
+    size_t n_merged;
 } facet_quantize_result;
 
 /* Names that options.type takes ("q4_k_m"), i from 0; NULL past the end. */
@@ -132,6 +143,24 @@ const char *facet_quantize_type(size_t i);
  * or not at all. `result` may be NULL. */
 facet_status facet_quantize(const char *in, const char *out, const facet_quantize_options *options,
                             facet_quantize_result *result, facet_error *error);
+
+/* -------------------------------------------------------------------------------------------------- adapters */
+
+typedef struct facet_adapter_convert_options {
+    size_t size;
+    const char *type; /* F32, F16, BF16, Q8_0 in any case; NULL: those of the file */
+    const char *base; /* NULL, or a GGUF model that everything is checked against; adapters of experts need it */
+    const char *name; /* general.name; NULL: the folder's */
+    int threads;      /* 0: all this process may use */
+    facet_tools_progress_fn on_progress;
+    void *ctx;
+} facet_adapter_convert_options;
+void facet_adapter_convert_options_defaults(facet_adapter_convert_options *options);
+
+/* Writes a PEFT directory (adapter_config.json, adapter_model.safetensors) as a GGUF adapter. What facet cannot use
+ * is refused by its name. `out` appears whole or not at all. `n_pairs` may be NULL. */
+facet_status facet_adapter_convert(const char *dir, const char *out, const facet_adapter_convert_options *options,
+                                   size_t *n_pairs, facet_error *error);
 
 /* --------------------------------------------------------------------------------------------- from safetensors */
 

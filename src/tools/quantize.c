@@ -1,12 +1,13 @@
 /* GGUF to GGUF in other types. See facet_tools.h. The types are chosen in quantize_recipe.c, the work is done in
- * quantize_stream.c; here are the key-values of the new file and the importance of columns. */
+ * flow.c; here are the key-values of the new file and the importance of columns. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "flow.h"
 #include "gguf_view.h"
+#include "merge.h"
 #include "quantize_recipe.h"
-#include "quantize_stream.h"
 
 void facet_quantize_options_defaults(facet_quantize_options *options) {
     *options = (facet_quantize_options){.size = sizeof *options};
@@ -17,8 +18,9 @@ const char *facet_quantize_type(size_t i) { return recipe_name(i); }
 typedef struct quantize_work {
     facet_gguf *in, *importance;
     gguf_writer *writer;
+    merge *merge; /* NULL: no adapters */
     recipe_rules rules;
-    stream_tensor *tensors;
+    flow_tensor *tensors;
     float **columns; /* what was made of the importance file, one for each tensor or NULL */
     size_t n;
 } quantize_work;
@@ -35,7 +37,7 @@ static facet_status copy_keys(quantize_work *w, facet_error *error) {
     for (size_t i = 0; i < gguf_n_kv(file); i++) {
         const gguf_kv *kv = gguf_kv_at(file, i);
         bool skip = false;
-        for (size_t k = 0; k < sizeof own / sizeof own[0]; k++) skip |= is_key(kv->key, own[k]);
+        for (size_t k = w->rules.recipe ? 0 : 1; k < sizeof own / sizeof own[0]; k++) skip |= is_key(kv->key, own[k]);
         if (!skip) gguf_add_copy(w->writer, kv);
     }
     gguf_add_u32(w->writer, "general.quantization_version", 2);
@@ -57,7 +59,7 @@ static facet_status find_rules(quantize_work *w, const facet_quantize_options *o
 
 /* Mean squares of what each column is multiplied with: in_sum2 / counts, as llama.cpp's imatrix writes them. NULL in
  * *out: the file says nothing of this tensor. */
-static facet_status read_importance(const quantize_work *w, const stream_tensor *t, float **out, facet_error *error) {
+static facet_status read_importance(const quantize_work *w, const flow_tensor *t, float **out, facet_error *error) {
     char name[300];
     *out = NULL;
     if (t->name.n > 250) return FACET_OK;
@@ -91,14 +93,14 @@ static facet_status use_importance(quantize_work *w, const char *path, facet_err
     FACET_TRY(facet_gguf_open(&w->importance, path, false, error));
     size_t n_found = 0;
     for (size_t i = 0; i < w->n; i++) {
-        stream_tensor *t = &w->tensors[i];
-        if (!t->to || t->to->block == 1 || t->to == t->from) continue;
+        flow_tensor *t = &w->tensors[i];
+        if (!t->to || t->to->block == 1 || (t->to == t->from && !t->read)) continue;
         FACET_TRY(read_importance(w, t, &w->columns[i], error));
         if (!w->columns[i]) continue;
         char name[300];
         snprintf(name, sizeof name, "%.*s.in_sum2", (int)t->name.n, t->name.data);
         uint64_t n_matrices = gguf_tensor_find(w->importance->file, name)->ne[1];
-        t->importance = (stream_importance){w->columns[i], t->ne[0], n_matrices};
+        t->importance = (flow_importance){w->columns[i], t->ne[0], n_matrices};
         n_found++;
     }
     if (n_found) return FACET_OK;
@@ -107,28 +109,39 @@ static facet_status use_importance(quantize_work *w, const char *path, facet_err
 
 /* ---- tensors */
 
+static facet_status merge_into(quantize_work *w, flow_tensor *t, facet_error *error) {
+    if (!w->merge) return FACET_OK;
+    FACET_TRY(merge_attach(w->merge, t, error));
+    if (!t->read || t->to->quantise) return FACET_OK;
+    return error_set(error, FACET_ERROR_UNSUPPORTED,
+                     "tensor '%.*s' is %s, which can be read, but not written: name another type", (int)t->name.n,
+                     t->name.data, t->to->name);
+}
+
 static facet_status plan_tensor(quantize_work *w, size_t i, facet_quantize_result *result, facet_error *error) {
     const gguf_tensor *from = gguf_tensor_at(w->in->file, i);
-    stream_tensor *t = &w->tensors[i];
+    flow_tensor *t = &w->tensors[i];
     if (!from->n_bytes) {
         return error_set(error, FACET_ERROR_UNSUPPORTED, "tensor '%.*s' has type %u, which facet cannot copy",
                          (int)from->name.n, from->name.data, from->type_id);
     }
-    *t = (stream_tensor){.name = from->name,
-                         .n_dims = from->n_dims,
-                         .type_id = from->type_id,
-                         .from = from->format,
-                         .data = from->data,
-                         .n_bytes = from->n_bytes};
+    *t = (flow_tensor){.name = from->name,
+                       .n_dims = from->n_dims,
+                       .type_id = from->type_id,
+                       .from = from->format,
+                       .data = from->data,
+                       .n_bytes = from->n_bytes};
     memcpy(t->ne, from->ne, sizeof t->ne);
     if (from->format) {
         FACET_TRY(recipe_choose(&w->rules, t->name, t->n_dims, t->ne, t->from, &t->to, error));
+        FACET_TRY(merge_into(w, t, error));
+        result->n_merged += t->read != NULL;
         result->n_changed += t->to != t->from;
         result->n_requantised += t->to != t->from && t->from->block > 1;
     }
     result->n_tensors++;
     result->in_bytes += t->n_bytes;
-    result->out_bytes += stream_bytes(t);
+    result->out_bytes += flow_bytes(t);
     return FACET_OK;
 }
 
@@ -139,6 +152,7 @@ static facet_status plan(quantize_work *w, const facet_quantize_options *o, face
     w->columns = calloc(w->n + 1, sizeof *w->columns);
     if (!w->tensors || !w->columns) return error_memory(error, w->n * sizeof *w->tensors);
     FACET_TRY(find_rules(w, o, error));
+    if (o->n_merges) FACET_TRY(merge_open(&w->merge, w->in->file, o->merges, o->n_merges, error));
     for (size_t i = 0; i < w->n; i++) FACET_TRY(plan_tensor(w, i, result, error));
     if (o->importance) FACET_TRY(use_importance(w, o->importance, error));
     return copy_keys(w, error);
@@ -149,6 +163,7 @@ static void free_work(quantize_work *w) {
     free(w->columns);
     free(w->tensors);
     recipe_rules_free(&w->rules);
+    merge_free(w->merge);
     gguf_writer_free(w->writer);
     facet_gguf_free(w->importance);
     facet_gguf_free(w->in);
@@ -163,15 +178,15 @@ facet_status facet_quantize(const char *in, const char *out, const facet_quantiz
     facet_status status = facet_gguf_open(&w.in, in, false, error);
     if (status == FACET_OK) status = plan(&w, o, result, error);
     if (status == FACET_OK) {
-        stream_job job = {.tensors = w.tensors,
-                          .n = w.n,
-                          .writer = w.writer,
-                          .path = out,
-                          .mapped = true,
-                          .threads = o->threads,
-                          .on_progress = o->on_progress,
-                          .ctx = o->ctx};
-        status = stream_run(&job, error);
+        flow_job job = {.tensors = w.tensors,
+                        .n = w.n,
+                        .sink = flow_gguf(w.writer),
+                        .path = out,
+                        .mapped = true,
+                        .threads = o->threads,
+                        .on_progress = o->on_progress,
+                        .ctx = o->ctx};
+        status = flow_run(&job, error);
     }
     free_work(&w);
     return status;

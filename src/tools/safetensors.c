@@ -208,15 +208,18 @@ static facet_status open_indexed(safetensors *s, const char *dir, const json_t *
     return status;
 }
 
-facet_status safetensors_open(safetensors *s, const char *dir, facet_error *error) {
+facet_status safetensors_open(safetensors *s, const char *dir, const char *stem, facet_error *error) {
     json_t *index = NULL;
     facet_error missing = {0};
+    char name[64];
     *s = (safetensors){0};
-    facet_status status = json_file(&index, dir, "model.safetensors.index.json", INDEX_LIMIT, &missing);
+    snprintf(name, sizeof name, "%s.safetensors.index.json", stem);
+    facet_status status = json_file(&index, dir, name, INDEX_LIMIT, &missing);
     if (status == FACET_OK) {
         status = open_indexed(s, dir, index, error);
     } else if (status == FACET_ERROR_IO) {
-        status = open_shard(s, dir, "model.safetensors", error);
+        snprintf(name, sizeof name, "%s.safetensors", stem);
+        status = open_shard(s, dir, name, error);
     } else if (error) {
         *error = missing;
     }

@@ -31,8 +31,9 @@ typedef struct safetensors {
 
 /* Adds the tensors of a file image, which must outlive them. Names that are there already are refused. */
 facet_status safetensors_parse(safetensors *s, const uint8_t *data, size_t n_bytes, facet_error *error);
-/* Every shard that DIR/model.safetensors.index.json names, or DIR/model.safetensors. On failure nothing is left. */
-facet_status safetensors_open(safetensors *s, const char *dir, facet_error *error);
+/* Every shard that DIR/STEM.safetensors.index.json names, or DIR/STEM.safetensors ("model"). On failure nothing is
+ * left. */
+facet_status safetensors_open(safetensors *s, const char *dir, const char *stem, facet_error *error);
 const safetensor *safetensors_find(const safetensors *s, const char *name); /* NULL: absent */
 void safetensors_free(safetensors *s);
 

@@ -1,7 +1,7 @@
-/* The pipeline behind quantize_stream.h. A batch of a tensor's weights is cut into units of UNIT weights, which the
+/* The pipeline behind flow.h. A batch of a tensor's weights is cut into units of UNIT weights, which the
  * threads take one by one: to floats, to blocks, into the batch's output. While a batch is computed the one before is
  * written. What a unit becomes depends on the unit alone, so the file does not depend on the number of threads. */
-#include "quantize_stream.h"
+#include "flow.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/checked.h"
-#include "os/output.h"
 #include "os/system.h"
 #include "par/pool.h"
 #include "quant/quantise.h"
@@ -32,42 +31,62 @@ typedef struct piece {
     size_t n;
 } piece;
 
-typedef struct stream {
-    const stream_job *job;
+typedef struct flow {
+    const flow_job *job;
     os_output *file;
     pool *pool;
     float *scratch; /* two units for each thread: weights and their importance */
     piece full, filling;
     /* the batch that is computed */
-    const stream_tensor *tensor;
+    flow_tensor *tensor;
     uint64_t first; /* weight */
     size_t n_weights;
     atomic_int faults;
     facet_status written;
     facet_error *error;
     uint64_t done, total; /* bytes of input */
-} stream;
+} flow;
 
-uint64_t stream_bytes(const stream_tensor *t) {
+uint64_t flow_bytes(const flow_tensor *t) {
     if (!t->to) return t->n_bytes;
     uint64_t n = quant_row_bytes(t->to, t->ne[0]);
     for (uint32_t i = 1; i < t->n_dims; i++) n *= t->ne[i];
     return n;
 }
 
-static uint64_t n_weights_of(const stream_tensor *t) {
+uint64_t flow_weights(const flow_tensor *t) {
     uint64_t n = 1;
     for (uint32_t i = 0; i < t->n_dims; i++) n *= t->ne[i];
     return n;
 }
 
+uint32_t flow_type_id(const flow_tensor *t) { return t->to ? t->to->file_id : t->type_id; }
+
+/* ---- GGUF files */
+
 static facet_status write_file(void *ctx, const void *data, size_t n_bytes, facet_error *error) {
     return os_output_write(ctx, data, n_bytes, error);
 }
 
+static facet_status begin_gguf(void *ctx, const flow_tensor *tensors, size_t n, os_output *file, facet_error *error) {
+    for (size_t i = 0; i < n; i++) {
+        const flow_tensor *t = &tensors[i];
+        gguf_add_tensor(ctx, t->name, flow_type_id(t), t->n_dims, t->ne, flow_bytes(t));
+    }
+    return gguf_writer_begin(ctx, write_file, file, error);
+}
+
+static facet_status put_gguf(void *ctx, const void *data, size_t n_bytes, facet_error *error) {
+    return gguf_writer_data(ctx, data, n_bytes, error);
+}
+
+static facet_status end_gguf(void *ctx, facet_error *error) { return gguf_writer_end(ctx, error); }
+
+flow_sink flow_gguf(gguf_writer *writer) { return (flow_sink){writer, begin_gguf, put_gguf, end_gguf}; }
+
 /* ---- one unit */
 
-static void importance_of(const stream_tensor *t, uint64_t first, size_t n, float *out) {
+static void importance_of(const flow_tensor *t, uint64_t first, size_t n, float *out) {
     uint64_t columns = t->ne[0], per_matrix = columns * t->ne[1], column = first % columns;
     for (size_t i = 0; i < n;) {
         uint64_t matrix = (first + i) / per_matrix;
@@ -89,14 +108,14 @@ static bool any_lattice(const float *x, size_t n) {
     return false;
 }
 
-static void put_blocks(const stream_tensor *t, const float *x, const float *weights, size_t n, uint8_t *out) {
+static void put_blocks(const flow_tensor *t, const float *x, const float *weights, size_t n, uint8_t *out) {
     size_t n_blocks = n / t->to->block;
     quant_quantise_weighted(t->to, x, weights, out, n_blocks);
     if (t->to->type != QUANT_Q4_0 || !any_lattice(x, n)) return;
     for (size_t b = 0; b < n_blocks; b++) quant_q4_0_lattice(x + 32 * b, out + 18 * b);
 }
 
-static int faults_in(const stream_tensor *t, const float *x, size_t n) {
+static int faults_in(const flow_tensor *t, const float *x, size_t n) {
     int faults = 0;
     if (t->to->block > 1) {
         for (size_t i = 0; i < n; i++) faults |= isfinite(x[i]) ? 0 : FAULT_NOT_FINITE;
@@ -106,12 +125,16 @@ static int faults_in(const stream_tensor *t, const float *x, size_t n) {
     return faults;
 }
 
-static void do_unit(stream *s, int thread, size_t unit) {
-    const stream_tensor *t = s->tensor;
+static void do_unit(flow *s, int thread, size_t unit) {
+    const flow_tensor *t = s->tensor;
     size_t begin = unit * UNIT, n = s->n_weights - begin < UNIT ? s->n_weights - begin : UNIT;
     uint64_t first = s->first + begin;
     float *x = s->scratch + (size_t)thread * 2 * UNIT, *weights = NULL;
-    t->from->dequantise(t->data + first / t->from->block * t->from->block_bytes, x, n / t->from->block);
+    if (t->read) {
+        t->read(t, first, n, x);
+    } else {
+        t->from->dequantise(t->data + first / t->from->block * t->from->block_bytes, x, n / t->from->block);
+    }
     int faults = faults_in(t, x, n);
     if (faults) atomic_fetch_or(&s->faults, faults);
     if (t->importance.columns) {
@@ -123,14 +146,14 @@ static void do_unit(stream *s, int thread, size_t unit) {
 
 /* ---- batches */
 
-static void write_full(stream *s) {
+static void write_full(flow *s) {
     if (!s->full.n || s->written != FACET_OK) return;
-    s->written = gguf_writer_data(s->job->writer, s->full.bytes, s->full.n, s->error);
+    s->written = s->job->sink.data(s->job->sink.ctx, s->full.bytes, s->full.n, s->error);
     s->full.n = 0;
 }
 
 static void work(const pool_worker *worker, void *ctx) {
-    stream *s = ctx;
+    flow *s = ctx;
     size_t begin, end, n_units = (s->n_weights + UNIT - 1) / UNIT;
     if (worker->index == 0) write_full(s);
     while (pool_next(worker, n_units, 1, &begin, &end)) {
@@ -138,7 +161,7 @@ static void work(const pool_worker *worker, void *ctx) {
     }
 }
 
-static facet_status report_progress(stream *s, uint64_t n_bytes) {
+static facet_status report_progress(flow *s, uint64_t n_bytes) {
     s->done += n_bytes;
     if (s->job->on_progress && !s->job->on_progress(s->job->ctx, s->done, s->total)) {
         return error_set(s->error, FACET_ERROR_CANCELLED, "stopped");
@@ -147,13 +170,13 @@ static facet_status report_progress(stream *s, uint64_t n_bytes) {
 }
 
 /* Gives the pages back, so that a model larger than memory passes through without pushing others out. */
-static void let_go(const stream *s, const uint8_t *data, uint64_t n_bytes) {
+static void let_go(const flow *s, const uint8_t *data, uint64_t n_bytes) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)data + page - 1) & ~(page - 1);
     uintptr_t end = ((uintptr_t)data + n_bytes) & ~(page - 1);
     if (s->job->mapped && end > begin) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
-static facet_status check_faults(const stream *s) {
+static facet_status check_faults(const flow *s) {
     int faults = atomic_load(&s->faults);
     const char *name = s->tensor->name.data;
     int n = (int)(s->tensor->name.n < 100 ? s->tensor->name.n : 100);
@@ -172,8 +195,8 @@ static facet_status check_faults(const stream *s) {
     return FACET_OK;
 }
 
-static facet_status do_batch(stream *s, uint64_t first, size_t n_weights) {
-    const stream_tensor *t = s->tensor;
+static facet_status do_batch(flow *s, uint64_t first, size_t n_weights) {
+    const flow_tensor *t = s->tensor;
     s->first = first;
     s->n_weights = n_weights;
     pool_run(s->pool, work, s);
@@ -184,42 +207,43 @@ static facet_status do_batch(stream *s, uint64_t first, size_t n_weights) {
     s->full = s->filling;
     s->filling = swap;
     uint64_t in_bytes = n_weights / t->from->block * t->from->block_bytes;
-    let_go(s, t->data + first / t->from->block * t->from->block_bytes, in_bytes);
+    if (t->data) let_go(s, t->data + first / t->from->block * t->from->block_bytes, in_bytes);
     return report_progress(s, in_bytes);
 }
 
-static facet_status copy_tensor(stream *s) {
-    const stream_tensor *t = s->tensor;
+static facet_status copy_tensor(flow *s) {
+    const flow_tensor *t = s->tensor;
     write_full(s);
     if (s->written != FACET_OK) return s->written;
     for (uint64_t at = 0; at < t->n_bytes; at += COPY_PIECE) {
         size_t n = t->n_bytes - at < COPY_PIECE ? (size_t)(t->n_bytes - at) : COPY_PIECE;
-        FACET_TRY(gguf_writer_data(s->job->writer, t->data + at, n, s->error));
+        FACET_TRY(s->job->sink.data(s->job->sink.ctx, t->data + at, n, s->error));
         let_go(s, t->data + at, n);
         FACET_TRY(report_progress(s, n));
     }
     return FACET_OK;
 }
 
-static facet_status do_tensor(stream *s, const stream_tensor *t) {
+static facet_status do_tensor(flow *s, flow_tensor *t) {
     s->tensor = t;
-    if (!t->to || t->to == t->from) return copy_tensor(s);
-    uint64_t n = n_weights_of(t);
+    if (!t->read && (!t->to || t->to == t->from)) return copy_tensor(s);
+    if (t->prepare) FACET_TRY(t->prepare(t, s->error));
+    uint64_t n = flow_weights(t);
     for (uint64_t at = 0; at < n; at += BATCH) FACET_TRY(do_batch(s, at, n - at < BATCH ? (size_t)(n - at) : BATCH));
     return FACET_OK;
 }
 
-static facet_status do_all(stream *s) {
-    const stream_job *job = s->job;
+static facet_status do_all(flow *s) {
+    const flow_job *job = s->job;
     for (size_t i = 0; i < job->n; i++) s->total += job->tensors[i].n_bytes;
-    FACET_TRY(gguf_writer_begin(job->writer, write_file, s->file, s->error));
+    FACET_TRY(job->sink.begin(job->sink.ctx, job->tensors, job->n, s->file, s->error));
     for (size_t i = 0; i < job->n; i++) FACET_TRY(do_tensor(s, &job->tensors[i]));
     write_full(s);
     if (s->written != FACET_OK) return s->written;
-    return gguf_writer_end(job->writer, s->error);
+    return job->sink.end(job->sink.ctx, s->error);
 }
 
-static facet_status reserve(stream *s) {
+static facet_status reserve(flow *s) {
     int threads = s->job->threads > 0 ? s->job->threads : os_usable_cpus();
     FACET_TRY(pool_new(&s->pool, threads, s->error));
     size_t scratch = (size_t)threads * 2 * UNIT * sizeof(float);
@@ -231,12 +255,8 @@ static facet_status reserve(stream *s) {
     return FACET_OK;
 }
 
-facet_status stream_run(const stream_job *job, facet_error *error) {
-    stream s = {.job = job, .error = error};
-    for (size_t i = 0; i < job->n; i++) {
-        const stream_tensor *t = &job->tensors[i];
-        gguf_add_tensor(job->writer, t->name, t->to ? t->to->file_id : t->type_id, t->n_dims, t->ne, stream_bytes(t));
-    }
+facet_status flow_run(const flow_job *job, facet_error *error) {
+    flow s = {.job = job, .error = error};
     facet_status status = reserve(&s);
     if (status == FACET_OK) status = os_output_open(&s.file, job->path, error);
     if (status == FACET_OK) status = do_all(&s);
