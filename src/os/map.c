@@ -69,6 +69,8 @@ static facet_status load(os_map *map, int fd, const char *path, facet_error *err
 static facet_status map_pages(os_map *map, int fd, const char *path, facet_error *err) {
     void *data = mmap(NULL, map->n_bytes, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) return fail_system("map", path, err);
+    /* Decoding reads gigabytes front to back: with small pages a sixth of the time goes into finding them. */
+    (void)madvise(data, map->n_bytes, MADV_HUGEPAGE);
     map->data = data;
     map->mapped = true;
     return FACET_OK;
