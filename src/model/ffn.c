@@ -2,15 +2,6 @@
  * so that the second factor never leaves the cache. */
 #include "model/pass.h"
 
-static size_t chunk_rows(const forward *f, const layer_weights *w) {
-    size_t rows = w->ffn_gate.m.n_rows, n = f->n_rows;
-    size_t grain = cpu_matmul_grain(f->cpu, w->ffn_gate.m.format->type, n);
-    size_t chunk = rows / ((size_t)f->n_threads * 8), most = f->up_floats / n;
-    if (chunk > most) chunk = most;
-    chunk = chunk / grain * grain;
-    return chunk ? chunk : (grain < most ? grain : most);
-}
-
 static void gate_up(const pool_worker *t, forward *f, const layer_weights *w) {
     size_t n_ff = w->ffn_gate.m.n_rows, n = f->n_rows, r0, r1;
     float *up = f->thread[t->index].up;
@@ -19,7 +10,9 @@ static void gate_up(const pool_worker *t, forward *f, const layer_weights *w) {
         {.w = &w->ffn_up, .in = &f->in, .x = f->normed, .n_tokens = n, .out = up},
     };
     adapt_products(t, f, both, 2);
-    while (pool_next(t, n_ff, chunk_rows(f, w), &r0, &r1)) {
+    size_t most = f->up_floats / n, grain = cpu_matmul_grain(f->cpu, w->ffn_gate.m.format->type, n);
+    if (grain > most) grain = most;
+    while (pool_next_part(t, n_ff, grain, most / grain * grain, &r0, &r1)) {
         both[1].ldo = r1 - r0;
         pass_product_rows(f, t, &both[0], r0, r1);
         pass_product_part(f, t, &both[1], r0, r1);

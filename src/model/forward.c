@@ -211,8 +211,7 @@ static void head_main(const pool_worker *t, void *ctx) {
     pass_product p = {
         .w = w, .in = &f->in, .x = job->hidden, .rows = rows, .n_tokens = n, .out = job->logits, .ldo = n_vocab};
     adapt_products(t, f, &p, 1);
-    size_t chunk = n_vocab / ((size_t)f->n_threads * 32) / 64 * 64;
-    while (pool_next(t, n_vocab, chunk ? chunk : 64, &r0, &r1)) {
+    while (pool_next_part(t, n_vocab, 64, n_vocab, &r0, &r1)) {
         pass_product_rows(f, t, &p, r0, r1);
         if (f->h->soft_cap <= 0) continue;
         for (size_t i = 0; i < n; i++) cpu_soft_cap(f->cpu, job->logits + i * n_vocab + r0, f->h->soft_cap, r1 - r0);

@@ -67,23 +67,21 @@ void pass_product_part(const forward *f, const pool_worker *t, const pass_produc
     product_rows(f, t, p, &m, r0, 0, r1 - r0);
 }
 
-/* Small enough that no thread waits long for another, large enough to be worth fetching. */
-static size_t chunk_rows(const forward *f, const pass_product *products, size_t n, size_t total) {
+static size_t grain_of(const forward *f, const pass_product *products, size_t n) {
     size_t grain = 1;
     for (size_t i = 0; i < n; i++) {
         size_t g = cpu_matmul_grain(f->cpu, products[i].w->m.format->type, products[i].n_tokens);
         if (g > grain) grain = g;
     }
-    size_t chunk = total / ((size_t)f->n_threads * 8);
-    return chunk < grain ? grain : chunk / grain * grain;
+    return grain;
 }
 
 void pass_products(const pool_worker *t, forward *f, pass_product *products, size_t n) {
     size_t total = 0, begin, end;
     adapt_products(t, f, products, n);
     for (size_t i = 0; i < n; i++) total += products[i].w->m.n_rows;
-    size_t chunk = chunk_rows(f, products, n, total);
-    while (pool_next(t, total, chunk, &begin, &end)) {
+    size_t grain = grain_of(f, products, n);
+    while (pool_next_part(t, total, grain, total, &begin, &end)) {
         size_t at = 0;
         for (size_t i = 0; i < n; at += products[i++].w->m.n_rows) {
             size_t rows = products[i].w->m.n_rows;

@@ -69,6 +69,21 @@ bool pool_next(const pool_worker *worker, size_t n, size_t chunk, size_t *begin,
     return true;
 }
 
+bool pool_next_part(const pool_worker *worker, size_t n, size_t least, size_t most, size_t *begin, size_t *end) {
+    atomic_size_t *next = &worker->pool->next;
+    size_t at = atomic_load_explicit(next, memory_order_relaxed), part;
+    do {
+        if (at >= n) return false;
+        part = (n - at) / (2 * (size_t)worker->n) / least * least;
+        if (part > most) part = most;
+        if (part < least) part = least;
+    } while (
+        !atomic_compare_exchange_weak_explicit(next, &at, at + part, memory_order_relaxed, memory_order_relaxed));
+    *begin = at;
+    *end = n - at < part ? n : at + part;
+    return true;
+}
+
 static void *thread_main(void *arg) {
     worker_thread *t = arg;
     pool *p = t->worker.pool;

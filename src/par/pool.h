@@ -30,5 +30,8 @@ void pool_sync(const pool_worker *worker);
 /* Inside fn, between two pool_syncs: the next `chunk` of 0..n units that nobody has taken; false when none is left.
  * All threads must ask with the same n and chunk. */
 bool pool_next(const pool_worker *worker, size_t n, size_t chunk, size_t *begin, size_t *end);
+/* The same in parts that shrink: half of a thread's share of what is left, a multiple of `least`, `most` at most. So
+ * work comes in long runs, and nobody waits long at the end. */
+bool pool_next_part(const pool_worker *worker, size_t n, size_t least, size_t most, size_t *begin, size_t *end);
 
 #endif
