@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "cpu/registry.h"
-#include "quant/blocks.h"
+#include "cpu/x86/unpack_256_avx2.h"
 
 #define INLINE static inline __attribute__((always_inline))
 enum { ROWS = 4 };
@@ -268,6 +268,97 @@ INLINE __m128 block_tq2_0_(const uint8_t *const p[ROWS], const cpu_group *x, __m
     return add_block(four_halves(p, offsetof(block_tq2_0, d)), x, sum_rows(isum), acc);
 }
 
+/* ---- IQ4_XS: codes by a table, up to 127, so that products with scales need 32 bits */
+
+INLINE __m512i codes_iq4_xs(const uint8_t *block, int j) {
+    const __m512i shift = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    __m128i t = _mm_add_epi8(_mm_loadu_si128((const void *)quant_codes_iq4), _mm_set1_epi8((char)128));
+    const uint8_t *qs = block + offsetof(block_iq4_xs, qs) + 32 * j;
+    __m512i q = _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)qs));
+    q = _mm512_mask_broadcast_i32x4(q, 0xff00, _mm_loadu_si128((const void *)(qs + 16)));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), _mm512_and_si512(_mm512_srlv_epi64(q, shift), bytes(15)));
+}
+
+INLINE __m128 block_iq4_xs_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
+    const __m512i pair = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi32(1), 1);
+    inputs in = load_inputs(x, IN_ORDER, 128);
+    __m512i isum[ROWS];
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; r++) {
+        __m256i each = _mm256_cvtepi8_epi32(iq4_xs_scales((const void *)p[r]));
+        isum[r] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            __m512i index = _mm512_add_epi32(pair, _mm512_set1_epi32(2 * j));
+            __m512i scale = _mm512_permutexvar_epi32(index, _mm512_castsi256_si512(each));
+            __m512i dots = _mm512_dpbusd_epi32(in.start[j], codes_iq4_xs(p[r], j), in.x[j]);
+            isum[r] = _mm512_add_epi32(isum[r], _mm512_mullo_epi32(dots, scale));
+        }
+    }
+    return add_block(four_halves(p, offsetof(block_iq4_xs, d)), x, sum_rows(isum), acc);
+}
+
+/* ---- TQ1_0: five ternary digits a byte, the first on top. b * 3^k >> 8 is the number D_k that the first k digits
+ * make, so digit k is D_k - 3 D_(k-1), and
+ *   sum over k of digit k * x_k = sum over k of D_k * (x_k - 3 x_(k+1)), x_6 = 0:
+ * one multiplication a digit, and activations that are prepared once for four rows. In 16 bits: D_k <= 242,
+ * |x_k - 3 x_(k+1)| <= 508. The four bytes at the end hold four digits each; their fifth counts nothing. */
+
+enum { TQ1_BYTES = 52 }; /* with digits */
+
+/* [k]: what digit k + 1 of the bytes of a block is multiplied with; even columns of bytes, then odd ones */
+typedef struct ternary_inputs {
+    __m512i even[5], odd[5];
+} ternary_inputs;
+
+/* x of digit k of each byte */
+INLINE __m512i digit_inputs(const cpu_group *g, int k) {
+    __m512i x = _mm512_castsi256_si512(_mm256_load_si256((const void *)(g->q + 32 * k)));
+    x = _mm512_inserti32x4(x, _mm_load_si128((const void *)(g->q + 160 + 16 * k)), 2);
+    return k == 4 ? x : _mm512_inserti32x4(x, _mm_loadu_si32(g->q + 240 + 4 * k), 3);
+}
+
+INLINE ternary_inputs load_ternary(const cpu_group *g) {
+    ternary_inputs in;
+    __m512i next_even = _mm512_setzero_si512(), next_odd = next_even;
+#pragma GCC unroll 5
+    for (int k = 4; k >= 0; k--) {
+        __m512i x = digit_inputs(g, k);
+        __m512i even = _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8), odd = _mm512_srai_epi16(x, 8);
+        const __m512i three = _mm512_set1_epi16(3);
+        in.even[k] = _mm512_sub_epi16(even, _mm512_mullo_epi16(next_even, three));
+        in.odd[k] = _mm512_sub_epi16(odd, _mm512_mullo_epi16(next_odd, three));
+        next_even = even;
+        next_odd = odd;
+    }
+    return in;
+}
+
+INLINE __m128 block_tq1_0_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
+    ternary_inputs in = load_ternary(x);
+    __m512i isum[ROWS];
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; r++) {
+        __m512i b = _mm512_maskz_loadu_epi8(((__mmask64)1 << TQ1_BYTES) - 1, p[r]);
+        __m512i even = _mm512_slli_epi16(b, 8), odd = _mm512_maskz_mov_epi8(0xaaaaaaaaaaaaaaaa, b);
+        isum[r] = _mm512_setzero_si512();
+        __m512i other = isum[r];
+#pragma GCC unroll 5
+        for (int k = 0, power = 3; k < 5; k++, power *= 3) {
+            const __m512i factor = _mm512_set1_epi16((short)power);
+            isum[r] = _mm512_dpwssd_epi32(isum[r], _mm512_mulhi_epu16(even, factor), in.even[k]);
+            other = _mm512_dpwssd_epi32(other, _mm512_mulhi_epu16(odd, factor), in.odd[k]);
+        }
+        isum[r] = _mm512_add_epi32(isum[r], other);
+    }
+    /* codes are digits less one */
+    __m128i sums = _mm_load_si128((const void *)x->s32), one = _mm_set1_epi16(1);
+    __m128i total = _mm_madd_epi16(sums, one);
+    total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0x4e));
+    total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0xb1));
+    return add_block(four_halves(p, offsetof(block_tq1_0, d)), x, _mm_sub_epi32(sum_rows(isum), total), acc);
+}
+
 /* ---- rows */
 
 INLINE void prefetch(const uint8_t *p, size_t ahead, size_t n) {
@@ -299,4 +390,6 @@ GEMV(q3_k)
 GEMV(q4_k)
 GEMV(q5_k)
 GEMV(q6_k)
+GEMV(iq4_xs)
+GEMV(tq1_0)
 GEMV(tq2_0)
