@@ -182,6 +182,25 @@ void facet_convert_options_defaults(facet_convert_options *options);
 facet_status facet_convert(const char *dir, const char *out, const facet_convert_options *options,
                            facet_error *error);
 
+/* ----------------------------------------------------------------------------------------------- to safetensors */
+
+typedef struct facet_to_safetensors_options {
+    size_t size;
+    const char *type;     /* F32, F16 or BF16 in any case, for all; NULL: floats stay as they are, those of F32 that
+                             bfloat16 holds exactly and everything quantised become BF16 */
+    uint64_t shard_bytes; /* of a file's tensors at most, where one alone is not more; 0: 5 GB */
+    int threads;          /* 0: all this process may use */
+    facet_tools_progress_fn on_progress;
+    void *ctx;
+} facet_to_safetensors_options;
+void facet_to_safetensors_options_defaults(facet_to_safetensors_options *options);
+
+/* Writes the tensors of a Gemma 4 GGUF file into a folder, which is made where it is missing, under the names of the
+ * published checkpoints: model.safetensors, or shards and their index. Each file appears whole. `n_files` may be
+ * NULL. */
+facet_status facet_to_safetensors(const char *in, const char *dir, const facet_to_safetensors_options *options,
+                                  size_t *n_files, facet_error *error);
+
 #ifdef __cplusplus
 }
 #endif
