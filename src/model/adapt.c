@@ -116,8 +116,21 @@ float *adapt_place(const forward *f, size_t place, size_t slot) {
     return any ? f->low + (place * f->low_slots + slot) * f->low_rank : NULL;
 }
 
+void forward_watch(forward *f, forward_watcher fn, void *ctx) {
+    f->watcher = fn;
+    f->watcher_ctx = ctx;
+}
+
+static void watch(const forward *f, const pass_product *p) {
+    f->watcher(f->watcher_ctx, p->w, p->expert, p->x, p->x_by_row ? p->rows : NULL, p->n_tokens);
+}
+
 void adapt_products(const pool_worker *t, forward *f, pass_product *products, size_t n) {
     enum { ROWS = 4 }; /* that one thread takes at once */
+    if (f->watcher) {
+        for (size_t i = 0; t->index == 0 && i < n; i++) watch(f, &products[i]);
+        pool_sync(t); /* results may take the place of inputs */
+    }
     if (!f->adapted) return;
     size_t total = 0, begin, end;
     for (size_t i = 0; i < n; i++) {
@@ -137,6 +150,7 @@ void adapt_products(const pool_worker *t, forward *f, pass_product *products, si
 }
 
 void adapt_one(const pool_worker *t, const forward *f, const pass_product *p) {
+    if (f->watcher) watch(f, p);
     if (p->low) low_range(f, t, p, 0, SIZE_MAX);
 }
 

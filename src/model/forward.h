@@ -51,6 +51,13 @@ const float *forward_recall(forward *f, const float *hidden, size_t n_rows, cons
 size_t forward_shift_floats(const forward *f);
 void forward_shift(const forward *f, const kv_sequence *kv, const kv_shift *shift, float *work);
 
+/* For those who measure what products are fed: called before each product of a step, and for each expert, with its
+ * inputs as floats: row i begins at x + (rows ? rows[i] : i) * w->m.n_cols. Calls for different matrices or experts may
+ * come from several threads at once. Set between steps; NULL: none. */
+typedef void (*forward_watcher)(void *ctx, const weight *w, uint32_t expert, const float *x, const uint32_t *rows,
+                                size_t n_rows);
+void forward_watch(forward *f, forward_watcher fn, void *ctx);
+
 /* For tests: called on one thread after each layer with the residual stream of the rows still in the pass. */
 typedef void (*forward_observer)(void *ctx, uint32_t layer, const float *x, size_t n_rows, size_t n_embd);
 void forward_observe(forward *f, forward_observer fn, void *ctx);

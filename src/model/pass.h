@@ -128,6 +128,8 @@ struct forward {
     size_t up_floats;
     pass_thread *thread; /* [n_threads] */
 
+    forward_watcher watcher;
+    void *watcher_ctx;
     forward_observer observer;
     void *observer_ctx;
     void *memory;
