@@ -180,6 +180,15 @@ int answer_raw(answer *out, app *a, const int32_t *tokens, size_t n, const facet
     return stream_answer(&s, a, tokens, n, generation);
 }
 
+int answer_allow_shift(chat_turns *turns, const app *a, const int32_t *tokens, size_t n,
+                       facet_generation *generation) {
+    *turns = (chat_turns){0};
+    if (!a->options->context_shift) return EXIT_OK;
+    if (!chat_turns_find(turns, a->model, tokens, n)) return report_no_memory();
+    chat_turns_use(turns, generation);
+    return EXIT_OK;
+}
+
 void answer_free(answer *out) {
     cli_text_free(&out->content);
     cli_text_free(&out->reasoning);

@@ -3,6 +3,7 @@
 #define FACET_CLI_ANSWER_H
 
 #include "app.h"
+#include "turns.h"
 
 typedef struct answer {
     text content, reasoning;
@@ -19,6 +20,10 @@ int answer_chat(answer *out, app *a, const facet_prompt *prompt, const facet_val
                 const facet_generation *generation);
 /* The same for plain tokens: whatever the model writes is shown, control tokens by their spelling. */
 int answer_raw(answer *out, app *a, const int32_t *tokens, size_t n, const facet_generation *generation);
+/* Lets the context be shifted while an answer to these tokens is made; `turns` is for the caller to free, after it.
+ */
+int answer_allow_shift(chat_turns *turns, const app *a, const int32_t *tokens, size_t n,
+                       facet_generation *generation);
 void answer_free(answer *out);
 
 /* The lines of --stats and /stats, on the standard error. */

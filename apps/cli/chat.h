@@ -12,6 +12,7 @@ typedef struct chat_history {
 bool chat_history_push(chat_history *h, facet_value *message); /* takes it; NULL or no memory: false */
 void chat_history_truncate(chat_history *h, size_t n);
 void chat_history_free(chat_history *h);
+void chat_history_remove(chat_history *h, size_t first, size_t count);
 facet_value *chat_history_copy(const chat_history *h); /* an array */
 size_t chat_history_last_user(const chat_history *h);  /* its index; n: there is none */
 bool chat_history_has_system(const chat_history *h);
@@ -34,6 +35,10 @@ typedef struct chat_state {
     uint64_t retry; /* answers to the same messages so far */
     bool has_answer, quit;
 } chat_state;
+
+/* The prompt for the messages, short enough for the context and an answer: with --context-shift the oldest turns
+ * leave the history, and the session's timeline too. */
+int chat_prompt(chat_state *c, facet_prompt **out);
 
 /* Answers the messages of the history and adds the answer to it. */
 int chat_answer(chat_state *c);

@@ -26,6 +26,12 @@ void chat_history_truncate(chat_history *h, size_t n) {
     while (h->n > n) facet_value_free(h->items[--h->n]);
 }
 
+void chat_history_remove(chat_history *h, size_t first, size_t count) {
+    for (size_t i = first; i < first + count; i++) facet_value_free(h->items[i]);
+    h->n -= count;
+    memmove(h->items + first, h->items + first + count, (h->n - first) * sizeof *h->items);
+}
+
 void chat_history_free(chat_history *h) {
     chat_history_truncate(h, 0);
     free(h->items);

@@ -19,33 +19,26 @@ static bool push_answer(chat_state *c, const answer *out) {
     return false;
 }
 
-static int render_history(chat_state *c, facet_prompt **out) {
-    facet_error error = {0};
-    facet_chat chat;
-    facet_value *messages = chat_history_copy(&c->history);
-    if (!messages) return report_no_memory();
-    facet_chat_defaults(&chat);
-    chat.messages = messages;
-    chat.enable_thinking = c->settings.think;
-    int status = facet_chat_render(c->a.model, &chat, out, &error) ? report_failure(&error, NULL) : EXIT_OK;
-    facet_value_free(messages);
-    return status;
-}
-
 int chat_answer(chat_state *c) {
     facet_prompt *prompt = NULL;
-    int status = render_history(c, &prompt);
+    chat_turns turns;
+    int status = chat_prompt(c, &prompt);
     if (status) return status;
+    facet_generation generation = c->setup.generation;
+    size_t n;
+    const int32_t *tokens = facet_prompt_tokens(prompt, &n);
+    status = answer_allow_shift(&turns, &c->a, tokens, n, &generation);
     answer_free(&c->last);
     interrupt_clear();
     interrupt_watch(c->a.session);
-    c->setup.generation.sampling.choice = c->retry;
-    status = answer_chat(&c->last, &c->a, prompt, NULL, &c->setup.generation);
+    generation.sampling.choice = c->retry;
+    if (!status) status = answer_chat(&c->last, &c->a, prompt, NULL, &generation);
     interrupt_watch(NULL);
     c->has_answer = !status;
     if (!status && c->last.interrupted) fputs("(stopped)\n", stderr);
     bool nothing = !c->last.content.n && !c->last.tool_calls && c->last.interrupted;
     if (!status && !nothing && !push_answer(c, &c->last)) status = report_no_memory();
+    chat_turns_free(&turns);
     facet_prompt_free(prompt);
     return status;
 }

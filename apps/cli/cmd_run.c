@@ -70,7 +70,18 @@ static int read_grammar(facet_grammar **out, app *a, const cli_options *o) {
     return status;
 }
 
-static int run_chat(answer *out, app *a, const text *prompt, const facet_generation *generation) {
+static int answer_rendered(answer *out, app *a, const facet_prompt *prompt, const facet_value *tools,
+                           facet_generation *generation) {
+    chat_turns turns;
+    size_t n;
+    const int32_t *tokens = facet_prompt_tokens(prompt, &n);
+    int status = answer_allow_shift(&turns, a, tokens, n, generation);
+    if (!status) status = answer_chat(out, a, prompt, tools, generation);
+    chat_turns_free(&turns);
+    return status;
+}
+
+static int run_chat(answer *out, app *a, const text *prompt, facet_generation *generation) {
     const cli_options *o = a->options;
     facet_error error = {0};
     facet_value *tools = NULL, *messages = NULL;
@@ -90,7 +101,7 @@ static int run_chat(answer *out, app *a, const text *prompt, const facet_generat
     if (facet_chat_render(a->model, &chat, &rendered, &error))
         status = report_failure(&error, NULL);
     else
-        status = answer_chat(out, a, rendered, tools, generation);
+        status = answer_rendered(out, a, rendered, tools, generation);
 done:
     facet_prompt_free(rendered);
     facet_value_free(messages);
@@ -99,7 +110,7 @@ done:
 }
 
 /* BOS and the tokens of the text, whose own BOS is not doubled. */
-static int run_raw(answer *out, app *a, const text *prompt, const facet_generation *generation) {
+static int run_raw(answer *out, app *a, const text *prompt, facet_generation *generation) {
     facet_error error = {0};
     int32_t *ids = NULL, *all = NULL, bos = facet_token_bos(a->model);
     size_t n = 0;
@@ -114,6 +125,7 @@ static int run_raw(answer *out, app *a, const text *prompt, const facet_generati
     if (first) all[0] = bos;
     if (n) memcpy(all + first, ids, n * sizeof *all);
     facet_free(ids);
+    if (a->options->context_shift) generation->shift_keep = 1;
     int status = answer_raw(out, a, all, n + first, generation);
     free(all);
     return status;

@@ -46,7 +46,8 @@ static void fill(server_options *s, const cli_options *o, const char *name) {
                           .max_body_bytes = (size_t)o->max_body << 20,
                           .timeout_seconds = (int)o->timeout,
                           .drain_seconds = (int)o->drain,
-                          .max_tokens = (int32_t)o->max_tokens};
+                          .max_tokens = (int32_t)o->max_tokens,
+                          .context_shift = o->context_shift};
     facet_sampling_defaults(&s->sampling);
     app_sampling(&s->sampling, o);
 }

@@ -8,13 +8,7 @@
 static const char *stop_reason(const choice *c) {
     if (c->finish == FINISH_LENGTH) return "max_tokens";
     if (c->finish == FINISH_TOOL_CALLS) return "tool_use";
-    return c->reason == FACET_STOP_STRING ? "stop_sequence" : "end_turn";
-}
-
-/* Which of several it was, the engine does not tell. */
-static const char *stop_sequence(const job *j) {
-    bool known = j->choices[0].reason == FACET_STOP_STRING && j->generation.n_stop == 1;
-    return known ? j->generation.stop[0] : NULL;
+    return c->stop ? "stop_sequence" : "end_turn";
 }
 
 static json_t *usage_json(const job *j) {
@@ -56,7 +50,7 @@ static json_t *message_json(const job *j, json_t *content, const char *reason, c
 
 static void end_whole(job *j) {
     const choice *c = &j->choices[0];
-    exchange_reply_json(j->x, 200, message_json(j, content_json(c), stop_reason(c), stop_sequence(j)));
+    exchange_reply_json(j->x, 200, message_json(j, content_json(c), stop_reason(c), j->choices[0].stop));
 }
 
 static const answer_shape whole = {.end = end_whole};
@@ -130,7 +124,7 @@ static void end_stream(job *j) {
     close_block(j, j->state);
     send_event(j, "message_delta",
                json_pack("{s:s,s:{s:s,s:s?},s:o}", "type", "message_delta", "delta", "stop_reason",
-                         stop_reason(&j->choices[0]), "stop_sequence", stop_sequence(j), "usage", usage_json(j)));
+                         stop_reason(&j->choices[0]), "stop_sequence", j->choices[0].stop, "usage", usage_json(j)));
     send_event(j, "message_stop", json_pack("{s:s}", "type", "message_stop"));
 }
 

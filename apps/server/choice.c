@@ -60,7 +60,9 @@ static void add_text(choice_reader *r, facet_reply_event_type type, const char *
     const answer_shape *shape = r->j->shape;
     if (!n) return;
     if (!cli_text_append(t, data, n)) r->no_memory = true;
+    pthread_mutex_lock(&r->j->lock);
     if (shape->piece) shape->piece(r->j, r->index, type, data, n);
+    pthread_mutex_unlock(&r->j->lock);
 }
 
 static void add_call(choice_reader *r, const facet_reply_event *event) {
@@ -73,7 +75,9 @@ static void add_call(choice_reader *r, const facet_reply_event *event) {
         r->no_memory = true;
         return;
     }
+    pthread_mutex_lock(&r->j->lock);
     if (r->j->shape->call) r->j->shape->call(r->j, r->index, call, index);
+    pthread_mutex_unlock(&r->j->lock);
     if (!r->j->parallel_calls) r->over = true;
 }
 

@@ -2,6 +2,7 @@
 #include "job.h"
 #include "constrain.h"
 #include "json.h"
+#include "value.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ job *job_new(exchange *x, const char *id_prefix) {
     j->n = 1;
     j->thinking_budget = -1;
     j->parallel_calls = j->cache_prompt = true;
+    pthread_mutex_init(&j->lock, NULL);
     make_id(j->id, sizeof j->id, id_prefix);
     facet_generation_defaults(&j->generation);
     j->generation.sampling = x->server->options->sampling;
@@ -53,6 +55,9 @@ void job_free(job *j) {
     if (j->free_state) j->free_state(j->state);
     constrain_free(j);
     adapter_release(&j->server->adapters, &j->adapters);
+    chat_turns_free(&j->turns);
+    pthread_mutex_destroy(&j->lock);
+    free(j->parts);
     free(j->choices);
     free(j->prompts);
     free(j->stop);
@@ -150,7 +155,7 @@ bool job_add_text(job *j, const char *data, size_t n) {
     return add_prompt(j, all, count + first, 0);
 }
 
-bool job_render(job *j) {
+static bool render(job *j) {
     facet_error error = {0};
     facet_chat chat;
     facet_chat_defaults(&chat);
@@ -161,7 +166,49 @@ bool job_render(job *j) {
     chat.continue_final_message = j->continues;
     chat.add_generation_prompt = !j->continues;
     facet_status status = facet_chat_render(j->server->model, &chat, &j->prompt, &error);
-    if (status) return job_library_error(j, status, &error, "messages");
+    return !status || job_library_error(j, status, &error, "messages");
+}
+
+/* Tokens that a prompt may have when turns leave: room for an answer stays. */
+static size_t room_for_prompt(const job *j) {
+    size_t context = (size_t)j->server->engine_info.max_context, answer = context / 4;
+    int32_t most = j->generation.max_tokens;
+    return context - (most >= 0 && (size_t)most < answer ? (size_t)most : answer);
+}
+
+static size_t prompt_length(const job *j) {
+    size_t n;
+    facet_prompt_tokens(j->prompt, &n);
+    return n;
+}
+
+/* The messages without the oldest turn. False: there is one turn only, or no memory. */
+static bool drop_oldest_turn(job *j) {
+    size_t first, count, n = facet_value_count(j->messages);
+    chat_oldest_turn(j->messages, &first, &count);
+    facet_value *left = count ? facet_value_array() : NULL;
+    bool ok = left != NULL;
+    for (size_t i = 0; ok && i < n; i++) {
+        if (i >= first && i < first + count) continue;
+        ok = !facet_value_append(left, cli_value_copy(facet_value_at(j->messages, i)));
+    }
+    if (!ok) {
+        facet_value_free(left);
+        return false;
+    }
+    facet_value_free(j->messages);
+    j->messages = left;
+    return true;
+}
+
+bool job_render(job *j) {
+    if (!render(j)) return false;
+    bool full = j->server->options->context_shift && prompt_length(j) >= (size_t)j->server->engine_info.max_context;
+    while (full && prompt_length(j) > room_for_prompt(j) && drop_oldest_turn(j)) {
+        facet_prompt_free(j->prompt);
+        j->prompt = NULL;
+        if (!render(j)) return false;
+    }
     size_t n;
     const int32_t *ids = facet_prompt_tokens(j->prompt, &n);
     int32_t *copy = malloc((n + 1) * sizeof *copy);
@@ -173,7 +220,9 @@ bool job_render(job *j) {
 static bool make_choices(job *j) {
     j->n_choices = j->n_prompts * (size_t)j->n;
     j->choices = calloc(j->n_choices, sizeof *j->choices);
-    if (!j->choices) j->n_choices = 0;
+    j->parts = calloc(j->n_choices, sizeof *j->parts);
+    if (!j->choices || !j->parts) j->n_choices = 0;
+    j->n_left = j->n_choices;
     bool ok = j->n_choices > 0;
     for (size_t i = 0; i < j->n_choices; i++) {
         choice *c = &j->choices[i];
@@ -235,12 +284,23 @@ bool job_queue_or_refuse(job *j, job_fn run) {
     return false;
 }
 
+/* When the context runs full while an answer is made. */
+static bool prepare_shift(job *j) {
+    const prompt_ids *p = &j->prompts[0];
+    if (!j->server->options->context_shift) return true;
+    if (j->is_chat && !chat_turns_find(&j->turns, j->server->model, p->ids, p->n))
+        return request_refuse(&j->error, 500, "", "", "out of memory");
+    if (!j->is_chat) j->turns.keep = 1;
+    chat_turns_use(&j->turns, &j->generation);
+    return true;
+}
+
 void job_submit(job *j, const answer_shape *shape) {
     exchange *x = j->x;
     const char *content_type = x->style == API_OLLAMA ? "application/x-ndjson" : "text/event-stream";
     bool stream = j->stream;
     j->shape = shape;
-    if (!make_choices(j) || !forbid_calls(j)) {
+    if (!make_choices(j) || !forbid_calls(j) || !prepare_shift(j)) {
         job_refuse(j);
         return;
     }
@@ -260,6 +320,11 @@ json_t *choice_fresh_logprobs(choice *c) {
     for (; c->n_told < json_array_size(c->logprobs); c->n_told++)
         json_array_append(fresh, json_array_get(c->logprobs, c->n_told));
     return fresh;
+}
+
+json_t *choice_add_stop(const choice *c, json_t *json) {
+    if (json && c->stop) json_object_set_new(json, "stop_reason", json_string(c->stop));
+    return json;
 }
 
 json_t *job_usage(const job *j) {

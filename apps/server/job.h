@@ -5,6 +5,7 @@
 #define FACET_SERVER_JOB_H
 
 #include "exchange.h"
+#include "turns.h"
 
 typedef enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_TOOL_CALLS, FINISH_CANCELLED } finish_reason;
 
@@ -17,7 +18,9 @@ typedef struct choice {
     size_t n_told; /* of them a stream has sent */
     finish_reason finish;
     facet_stop_reason reason;
+    const char *stop;                /* the string that ended it; NULL: none did */
     size_t n_generated, n_reasoning; /* tokens */
+    double decode_seconds;
 } choice;
 
 typedef struct prompt_ids {
@@ -28,7 +31,8 @@ typedef struct prompt_ids {
 
 typedef struct job job;
 
-/* What an API makes of the pieces; each may be NULL. Whole answers need `end` alone. On the thread of the job. */
+/* What an API makes of the pieces; each may be NULL. Whole answers need `end` alone. On any of the threads of the
+ * job, one call at a time. */
 typedef struct answer_shape {
     void (*start)(job *j); /* before the prompt is read */
     void (*piece)(job *j, size_t choice, facet_reply_event_type type, const char *text, size_t n);
@@ -72,8 +76,14 @@ struct job {
     facet_logit_bias *bias;
     int32_t n; /* answers to each prompt */
 
+    chat_turns turns; /* where the context may be shifted */
+
     choice *choices; /* [n_prompts * n]; those of a prompt follow each other */
     size_t n_choices;
+    pthread_mutex_t lock; /* of what follows, and of the calls of `shape`: answers to a request run side by side */
+    job_part *parts;      /* [n_choices] */
+    size_t n_left;        /* choices that are not over */
+    bool failed;
     size_t prompt_tokens, cached_tokens; /* of all prompts, each counted once */
     double queued, prompt_seconds, decode_seconds;
     size_t generated_tokens;
@@ -110,6 +120,8 @@ void make_id(char *out, size_t n, const char *prefix);
 const char *finish_name(finish_reason finish); /* OpenAI's word */
 /* Entries of logprobs that a stream has not sent yet, as a new array; NULL: none are wanted. */
 json_t *choice_fresh_logprobs(choice *c);
+/* With the key stop_reason where a stop string ended the answer. Returns `json`. */
+json_t *choice_add_stop(const choice *c, json_t *json);
 json_t *job_usage(const job *j);   /* OpenAI's shape */
 json_t *job_timings(const job *j); /* as llama.cpp's server tells them */
 

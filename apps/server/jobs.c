@@ -4,7 +4,12 @@
 #include <stdlib.h>
 
 static bool take(job_queue *q, job_item *out) {
-    while (!q->n && !q->ending) pthread_cond_wait(&q->changed, &q->lock);
+    while (!q->n && !q->parts && !q->ending) pthread_cond_wait(&q->changed, &q->lock);
+    if (q->parts) {
+        *out = q->parts->item;
+        q->parts = q->parts->next;
+        return true;
+    }
     if (!q->n) return false;
     *out = q->items[q->first];
     q->first = (q->first + 1) % q->capacity;
@@ -53,6 +58,16 @@ bool job_queue_add(job_queue *q, job_fn run, void *what) {
     }
     pthread_mutex_unlock(&q->lock);
     return ok;
+}
+
+void job_queue_add_part(job_queue *q, job_part *part) {
+    pthread_mutex_lock(&q->lock);
+    job_part **end = &q->parts;
+    while (*end) end = &(*end)->next;
+    part->next = NULL;
+    *end = part;
+    pthread_cond_signal(&q->changed);
+    pthread_mutex_unlock(&q->lock);
 }
 
 void job_queue_counts(job_queue *q, size_t *n_waiting, size_t *n_running) {

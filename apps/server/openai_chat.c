@@ -64,9 +64,9 @@ static json_t *choices_json(job *j) {
     json_t *list = json_array();
     for (size_t i = 0; i < j->n_choices; i++) {
         choice *c = &j->choices[i];
-        json_array_append_new(list, json_pack("{s:I,s:o,s:o,s:s}", "index", (json_int_t)i, "message", message_json(c),
-                                              "logprobs", logprobs_json(choice_fresh_logprobs(c)), "finish_reason",
-                                              finish_name(c->finish)));
+        json_t *json = json_pack("{s:I,s:o,s:o,s:s}", "index", (json_int_t)i, "message", message_json(c), "logprobs",
+                                 logprobs_json(choice_fresh_logprobs(c)), "finish_reason", finish_name(c->finish));
+        json_array_append_new(list, choice_add_stop(c, json));
     }
     return list;
 }
@@ -93,9 +93,10 @@ static json_t *chunk_json(const job *j, json_t *choices) {
 
 static void send_delta(job *j, size_t index, json_t *delta, const char *finish) {
     json_t *logprobs = logprobs_json(choice_fresh_logprobs(&j->choices[index]));
-    exchange_event(j->x, NULL,
-                   chunk_json(j, json_pack("[{s:I,s:o,s:o,s:s?}]", "index", (json_int_t)index, "delta", delta,
-                                           "logprobs", logprobs, "finish_reason", finish)));
+    json_t *json = json_pack("{s:I,s:o,s:o,s:s?}", "index", (json_int_t)index, "delta", delta, "logprobs", logprobs,
+                             "finish_reason", finish);
+    if (finish) choice_add_stop(&j->choices[index], json);
+    exchange_event(j->x, NULL, chunk_json(j, json_pack("[o]", json)));
 }
 
 static void start_stream(job *j) {

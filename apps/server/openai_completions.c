@@ -96,8 +96,9 @@ static json_t *logprobs_json(json_t *entries) {
 }
 
 static json_t *choice_json(job *j, size_t index, json_t *shown, const char *finish) {
-    return json_pack("{s:I,s:o,s:o,s:s?}", "index", (json_int_t)index, "text", shown, "logprobs",
-                     logprobs_json(choice_fresh_logprobs(&j->choices[index])), "finish_reason", finish);
+    json_t *json = json_pack("{s:I,s:o,s:o,s:s?}", "index", (json_int_t)index, "text", shown, "logprobs",
+                             logprobs_json(choice_fresh_logprobs(&j->choices[index])), "finish_reason", finish);
+    return finish ? choice_add_stop(&j->choices[index], json) : json;
 }
 
 static json_t *answer_json(const job *j, json_t *choices) {

@@ -41,6 +41,7 @@ static void add_settings(const job *j, json_t *r) {
     json_object_set_new(r, "tool_choice", echo_or(j, "tool_choice", json_string("auto")));
     json_object_set_new(r, "text", echo_or(j, "text", json_pack("{s:{s:s}}", "format", "type", "text")));
     json_object_set_new(r, "reasoning", echo_or(j, "reasoning", json_pack("{s:n,s:n}", "effort", "summary")));
+    json_object_set_new(r, "top_logprobs", json_integer(j->generation.top_logprobs));
     json_object_set_new(r, "temperature", json_real((double)s->temperature));
     json_object_set_new(r, "top_p", json_real((double)s->top_p));
     json_object_set_new(r, "parallel_tool_calls", json_boolean(j->parallel_calls));

@@ -138,6 +138,16 @@ static bool convert(job *j, const fields *f) {
            copy_field(f, "parallel_tool_calls", j->request, "parallel_tool_calls") && add_format(f, j->request);
 }
 
+/* What else is wanted; "message.output_text.logprobs" is the only one that means something here. */
+static bool read_include(job *j, const fields *f) {
+    const facet_value *array;
+    if (!field_array(f, "include", &array)) return false;
+    j->generation.logprobs = j->generation.top_logprobs > 0;
+    for (size_t i = 0; i < facet_value_count(array); i++)
+        j->generation.logprobs |= value_says(facet_value_at(array, i), "message.output_text.logprobs");
+    return true;
+}
+
 bool responses_read(job *j) {
     if (!job_parse(j)) return false;
     const fields f = {j->body, "", &j->error};
@@ -150,6 +160,6 @@ bool responses_read(job *j) {
     const fields converted = {j->request, "", &j->error};
     return messages_read(j, &converted) && tools_read(j, &converted) && constrain_read_format(j, &converted) &&
            params_sampling(j, &f) && params_thinking(j, &f) && field_bool(&f, "stream", &j->stream) &&
-           field_int32(&f, "top_logprobs", 0, 20, &j->generation.top_logprobs) &&
+           field_int32(&f, "top_logprobs", 0, 20, &j->generation.top_logprobs) && read_include(j, &f) &&
            field_int32(&f, "max_output_tokens", 1, INT32_MAX, &j->generation.max_tokens);
 }

@@ -10,6 +10,7 @@ typedef struct item {
     facet_reply_event_type type;
     char id[40];
     text content;
+    json_t *logprobs; /* of the content so far; NULL: not wanted */
 } item;
 
 typedef struct events {
@@ -23,6 +24,7 @@ static void free_events(void *state) {
     events *e = state;
     if (!e) return;
     cli_text_free(&e->item.content);
+    json_decref(e->item.logprobs);
     json_decref(e->output);
     free(e);
 }
@@ -52,16 +54,19 @@ static void send_item(job *j, const char *type, json_t *value) {
     send_event(j, type, json_pack("{s:I,s:o}", "output_index", e->index, "item", value));
 }
 
+static json_t *item_logprobs(const item *i) { return i->logprobs ? json_copy(i->logprobs) : json_array(); }
+
 static json_t *text_part(const item *i) {
     bool thought = i->type == FACET_REPLY_REASONING;
     json_t *content = json_stringn(cli_text_get(&i->content), i->content.n);
     if (thought) return json_pack("{s:s,s:o}", "type", "reasoning_text", "text", content);
-    return json_pack("{s:s,s:o,s:[],s:[]}", "type", "output_text", "text", content, "annotations", "logprobs");
+    return json_pack("{s:s,s:o,s:[],s:o}", "type", "output_text", "text", content, "annotations", "logprobs",
+                     item_logprobs(i));
 }
 
 static json_t *whole_item(const item *i, const char *status) {
     if (i->type == FACET_REPLY_REASONING) return responses_reasoning(i->id, &i->content);
-    return responses_message(i->id, &i->content, status, NULL);
+    return responses_message(i->id, &i->content, status, item_logprobs(i));
 }
 
 static json_t *empty_item(const item *i) {
@@ -78,12 +83,14 @@ static void close_item(job *j, const char *status) {
     bool thought = i->type == FACET_REPLY_REASONING;
     json_t *done = where(e);
     json_object_set_new(done, "text", json_stringn(cli_text_get(&i->content), i->content.n));
-    if (!thought) json_object_set_new(done, "logprobs", json_array());
+    if (!thought) json_object_set_new(done, "logprobs", item_logprobs(i));
     send_event(j, thought ? "response.reasoning_text.done" : "response.output_text.done", done);
     send_at(j, "response.content_part.done", "part", text_part(i));
     send_item(j, "response.output_item.done", whole_item(i, status));
     json_array_append_new(e->output, whole_item(i, status));
     cli_text_clear(&i->content);
+    json_decref(i->logprobs);
+    i->logprobs = NULL;
     i->is_open = false;
     e->index++;
 }
@@ -104,6 +111,15 @@ static void start_stream(job *j) {
                json_pack("{s:o}", "response", responses_json(j, "in_progress", json_array())));
 }
 
+/* Those that came with a piece; the item keeps them too. */
+static json_t *fresh_logprobs(job *j, item *i) {
+    json_t *fresh = choice_fresh_logprobs(&j->choices[0]);
+    if (!fresh) return json_array();
+    if (!i->logprobs) i->logprobs = json_array();
+    json_array_extend(i->logprobs, fresh);
+    return fresh;
+}
+
 static void send_piece(job *j, size_t index, facet_reply_event_type type, const char *data, size_t n) {
     events *e = j->state;
     bool thought = type == FACET_REPLY_REASONING;
@@ -112,7 +128,7 @@ static void send_piece(job *j, size_t index, facet_reply_event_type type, const 
     if (!cli_text_append(&e->item.content, data, n)) exchange_cancel(j->x);
     json_t *delta = where(e);
     json_object_set_new(delta, "delta", json_stringn(data, n));
-    if (!thought) json_object_set_new(delta, "logprobs", json_array());
+    if (!thought) json_object_set_new(delta, "logprobs", fresh_logprobs(j, &e->item));
     send_event(j, thought ? "response.reasoning_text.delta" : "response.output_text.delta", delta);
 }
 

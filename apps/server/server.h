@@ -35,6 +35,7 @@ typedef struct server_options {
     int drain_seconds;       /* for running requests, after a signal to stop */
     facet_sampling sampling; /* where a request says nothing */
     int32_t max_tokens;
+    bool context_shift; /* when the context is full the oldest turns leave */
 } server_options;
 
 /* Serves until SIGTERM or SIGINT comes. These two must be blocked in all threads, so call server_block_signals before
