@@ -84,6 +84,7 @@ typedef enum facet_status {
     FACET_ERROR_TRUNCATED = 41,   /* a file ends before what it announces */
     FACET_ERROR_UNSUPPORTED = 42, /* well-formed, but not something facet can run: another architecture, type, ... */
     FACET_ERROR_CANCELLED = 50,   /* facet_session_cancel or a callback stopped the work; the session is usable */
+    FACET_ERROR_TIMEOUT = 51,     /* what was waited for did not come in time; waiting again is possible */
     FACET_ERROR_INTERNAL = 90     /* a promise inside the library was broken: please report it */
 } facet_status;
 
@@ -160,13 +161,33 @@ FACET_API void facet_model_options_defaults(facet_model_options *options);
 typedef void (*facet_release_fn)(void *ctx, const void *data, size_t n_bytes);
 
 /* Opens a GGUF file (version 2 or 3). For a split file ("x-00001-of-00003.gguf") name its first part. The weights are
- * mapped, not copied: the file must not change while the model is open. */
+ * mapped, not copied: the file must not change while the model is open. Before each step of a session its size and
+ * time of change are looked at, and FACET_ERROR_IO says when it did, or was deleted. (What changes within a step is
+ * beyond this: reading what is no longer there raises SIGBUS.) Without use_mmap the file may change or go. */
 FACET_API facet_status facet_model_open(facet_model **out, const char *path, const facet_model_options *options,
                                         facet_error *error);
 /* Opens a GGUF image in memory, zero copy. `data` must stay valid and unchanged until `release` is called (NULL:
  * until facet_model_free) and be aligned to 32 bytes. */
 FACET_API facet_status facet_model_open_memory(facet_model **out, const void *data, size_t n_bytes,
                                                facet_release_fn release, void *ctx,
+                                               const facet_model_options *options, facet_error *error);
+/* Bytes that the caller fetches: from an encrypted file, an archive, a database. */
+typedef struct facet_source {
+    size_t size;
+    uint64_t n_bytes; /* of the whole GGUF file */
+    /* Fills `buffer` with the n_bytes at `offset`, always within the whole; called on the thread that opens the
+     * model, one call at a time, from the front to the back, at most 4 MiB each. Anything but FACET_OK ends the
+     * opening with that status; `error` (never NULL) may be filled with the reason. */
+    facet_status (*read)(void *ctx, uint64_t offset, void *buffer, size_t n_bytes, facet_error *error);
+    /* NULL, or called exactly once, when nothing more will be read: before the opening returns, also when it fails.
+     */
+    void (*release)(void *ctx);
+    void *ctx;
+} facet_source;
+/* Opens a GGUF file that `source` gives, which is not kept. All of it is read into memory, with vocabulary_only the
+ * directory alone (so that facet_fit_compute needs little of a file). The directory is judged before the rest is
+ * read. use_mmap has no meaning here. */
+FACET_API facet_status facet_model_open_source(facet_model **out, const facet_source *source,
                                                const facet_model_options *options, facet_error *error);
 /* Models are reference counted by their engines, sessions, decoders and parsers; the memory goes with the last. */
 FACET_API void facet_model_free(facet_model *model);
@@ -194,6 +215,73 @@ typedef struct facet_model_info {
 } facet_model_info;
 /* Set info->size to sizeof *info before the call. */
 FACET_API facet_status facet_model_get_info(const facet_model *model, facet_model_info *info);
+
+/* ------------------------------------------------------------------------------------------------ loader */
+
+/* A model whose GGUF file arrives in pieces: from the network, from another process. The pieces may come in any order
+ * and size, twice, and from several threads. The model can be had, described, asked for tokens and measured
+ * (facet_fit_compute) as soon as the front of the file is there, and it can compute: a step waits for the tensors of
+ * each layer in turn. What it computes is the same, bit for bit, as from the file.
+ *
+ *     facet_loader_options_defaults(&options);
+ *     options.n_bytes = size_of_the_file;
+ *     facet_loader_new(&loader, &options, &error);
+ *     on one thread:    while (receive(&offset, bytes, &n)) facet_loader_feed(loader, offset, bytes, n, &error);
+ *                       if (connection broke for good) facet_loader_fail(loader, FACET_ERROR_IO, "the reason");
+ *     on another one:   facet_loader_open(loader, &model, &error);  ...engine, session, answers...
+ *
+ * or on a single thread: feed everything, then facet_loader_finish. The memory it takes is that of the file, as it
+ * arrives, and less than 4 MiB. Every function may be called from any thread at any time, except free, which must be
+ * the last one. A model that was opened outlives the loader; if not all had arrived then, it fails from then on. */
+typedef struct facet_loader facet_loader;
+
+typedef struct facet_loader_options {
+    size_t size;
+    uint64_t n_bytes;       /* of the whole file; must be set */
+    double timeout_seconds; /* 60; how long to wait when nothing arrives; INFINITY: for ever; 0: never wait */
+    const uint8_t *sha256;  /* NULL; the 32 bytes of the whole file's SHA-256, checked when all has arrived; copied */
+    bool vocabulary_only;   /* false; true: the model needs the front of the file only, and computes nothing */
+    facet_log_fn log;       /* NULL: warnings are dropped */
+    void *log_ctx;
+} facet_loader_options;
+FACET_API void facet_loader_options_defaults(facet_loader_options *options);
+FACET_API facet_status facet_loader_new(facet_loader **out, const facet_loader_options *options, facet_error *error);
+
+/* Bytes of the file from `offset` on; copied. What has arrived before is compared: FACET_ERROR_FORMAT when it
+ * differs. A directory that is malformed or announces more than n_bytes is found out by the feed that completes it.
+ * These, a wrong SHA-256, and facet_loader_fail or _cancel are failures of the loader, for ever: every call, and
+ * every step of the model, returns them from then on. Not so FACET_ERROR_ARGUMENT (bytes outside of the file),
+ * FACET_ERROR_STATE (more than 65536 separate ranges: fill holes first) and FACET_ERROR_MEMORY, after which the same
+ * bytes may be fed again. */
+FACET_API facet_status facet_loader_feed(facet_loader *loader, uint64_t offset, const void *bytes, size_t n_bytes,
+                                         facet_error *error);
+/* Who feeds gives up: whoever waits, or calls later, gets this status (not FACET_OK) and this message. Too late, and
+ * without effect, once all bytes have arrived and were found right. */
+FACET_API void facet_loader_fail(facet_loader *loader, facet_status status, const char *message);
+/* The same with FACET_ERROR_CANCELLED; steps of the model get FACET_ERROR_STATE. */
+FACET_API void facet_loader_cancel(facet_loader *loader);
+
+typedef struct facet_loader_progress {
+    size_t size;
+    uint64_t n_bytes, total_bytes;   /* that have arrived, of so many */
+    size_t n_tensors, total_tensors; /* whole ones; 0 of 0 while the directory is not there */
+    bool has_directory;              /* facet_loader_open will not wait */
+} facet_loader_progress;
+/* Set progress->size to sizeof *progress before the call. */
+FACET_API facet_status facet_loader_get_progress(facet_loader *loader, facet_loader_progress *progress);
+/* The first range from `from` on that has not arrived: what to ask for after an interruption. False: there is none.
+ */
+FACET_API bool facet_loader_missing(facet_loader *loader, uint64_t from, uint64_t *offset, uint64_t *n_bytes);
+
+/* The model, as soon as the directory has arrived. Waits for that: FACET_ERROR_TIMEOUT as options.timeout_seconds
+ * says. Every call gives the same model, to be freed once for each call. Its engines wait for one small tensor
+ * ("rope_freqs.weight") when they are made, its steps for each layer; then too FACET_ERROR_TIMEOUT tells that nothing
+ * arrived, and the session can be asked again. facet_session_cancel ends the waiting of its session. */
+FACET_API facet_status facet_loader_open(facet_loader *loader, facet_model **out, facet_error *error);
+/* The same when all has arrived and been checked. Never waits: FACET_ERROR_TRUNCATED tells what is missing, and the
+ * loader can go on. */
+FACET_API facet_status facet_loader_finish(facet_loader *loader, facet_model **out, facet_error *error);
+FACET_API void facet_loader_free(facet_loader *loader);
 
 /* ------------------------------------------------------------------------------------------------ adapters */
 

@@ -58,6 +58,7 @@ const char *facet_status_name(facet_status status) {
     case FACET_ERROR_TRUNCATED: return "truncated";
     case FACET_ERROR_UNSUPPORTED: return "unsupported";
     case FACET_ERROR_CANCELLED: return "cancelled";
+    case FACET_ERROR_TIMEOUT: return "timed out";
     case FACET_ERROR_INTERNAL: return "internal error";
     }
     return "unknown status";

@@ -156,6 +156,36 @@ request *batch_form(batch *b, request **queue) {
     return over;
 }
 
+/* ---- waiting for the model */
+
+bool batch_has_cancelled(const batch *b, const request *queue) {
+    for (size_t i = 0; i < b->n_tokens; i++) {
+        if (is_cancelled(b->tokens[i])) return true;
+    }
+    for (const request *r = b->heads; r; r = r->next) {
+        if (is_cancelled(r)) return true;
+    }
+    for (; queue; queue = queue->next) {
+        if (is_cancelled(queue)) return true;
+    }
+    return false;
+}
+
+static bool await_stage(batch *b, uint32_t stage) {
+    if (b->missed == FACET_OK) b->missed = arrival_wait(b->arrival, stage, b->stop, b->stop_ctx, b->missed_err);
+    return b->missed == FACET_OK;
+}
+
+static bool batch_gate(void *ctx, uint32_t layer) { return await_stage(ctx, WEIGHTS_STAGE_LAYER + layer); }
+
+void batch_await(batch *b, arrival *a, const hparams *h, stream_stop_fn stop, void *ctx) {
+    b->arrival = a;
+    b->head_stage = weights_stage_head(h);
+    b->stop = stop;
+    b->stop_ctx = ctx;
+    forward_set_gate(b->forward, a ? batch_gate : NULL, b);
+}
+
 /* ---- computing */
 
 /* One session's logits go straight to it; those of several are computed together and handed out. */
@@ -171,10 +201,22 @@ static void compute_logits(batch *b, const float *hidden) {
     }
 }
 
-void batch_compute(batch *b) {
+static void compute_heads(batch *b) {
+    for (request *r = b->heads; r; r = r->next) {
+        const float *rows = forward_recall(b->forward, r->hidden, r->n_hidden, r->adapters);
+        forward_head(b->forward, rows, r->n_hidden, r->logits);
+    }
+}
+
+facet_status batch_compute(batch *b, facet_error *err) {
     const float *hidden = NULL;
     size_t n_hidden;
+    b->missed = FACET_OK;
+    b->missed_err = err;
+    if (!await_stage(b, WEIGHTS_STAGE_STEP)) return b->missed;
     if (b->n_tokens) forward_step(b->forward, b->segments, b->n_tokens, &hidden, &n_hidden);
+    if ((b->n_logits || b->heads) && !await_stage(b, b->head_stage)) return b->missed;
+    if (b->missed != FACET_OK) return b->missed;
     compute_logits(b, hidden);
     size_t at = b->n_logits;
     for (size_t i = b->n_logits; i < b->n_tokens; i++) {
@@ -182,8 +224,22 @@ void batch_compute(batch *b) {
         if (r->n_hidden) memcpy(r->hidden, hidden + at * b->n_embd, r->n_hidden * b->n_embd * sizeof *hidden);
         at += r->n_hidden;
     }
-    for (request *r = b->heads; r; r = r->next) {
-        const float *rows = forward_recall(b->forward, r->hidden, r->n_hidden, r->adapters);
-        forward_head(b->forward, rows, r->n_hidden, r->logits);
+    compute_heads(b);
+    return FACET_OK;
+}
+
+/* Positions that were taken and not computed are given back; their pages stay. */
+request *batch_undo(batch *b) {
+    request *list = b->heads;
+    for (size_t i = b->n_tokens; i-- > 0;) {
+        request *r = b->tokens[i];
+        kv_sequence_shorten(r->kv, b->segments[i].position);
+        r->n_granted = 0;
+        r->n_hidden = 0;
+        r->next = list;
+        list = r;
     }
+    b->n_tokens = b->n_logits = b->n_rows = 0;
+    b->heads = NULL;
+    return list;
 }

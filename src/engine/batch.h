@@ -3,6 +3,7 @@
 #ifndef FACET_ENGINE_BATCH_H
 #define FACET_ENGINE_BATCH_H
 
+#include "engine/arrival.h"
 #include "engine/request.h"
 
 typedef struct batch {
@@ -15,6 +16,13 @@ typedef struct batch {
     size_t n_tokens, n_logits;
     size_t n_rows;  /* tokens in all */
     request *heads; /* rows to be turned into logits, a list */
+
+    arrival *arrival; /* borrowed; NULL: the model is there */
+    uint32_t head_stage;
+    stream_stop_fn stop;
+    void *stop_ctx;
+    facet_status missed; /* why the model's tensors did not come, of the step that is computed */
+    facet_error *missed_err;
 } batch;
 
 facet_status batch_open(batch *b, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd, facet_error *err);
@@ -24,8 +32,15 @@ void batch_close(batch *b);
  * go first, prompts share what is left of the ubatch; who finds no place stays in front of the queue. Requests that
  * are cancelled or get no memory are `done` with their status and returned as a list. */
 request *batch_form(batch *b, request **queue);
-/* Computes what was formed. */
-void batch_compute(batch *b);
+/* The model is still arriving: steps wait for its tensors, until `stop` says that there is something else to do. */
+void batch_await(batch *b, arrival *a, const hparams *h, stream_stop_fn stop, void *ctx);
+/* Some request of the step or of the queue is. */
+bool batch_has_cancelled(const batch *b, const request *queue);
+/* Computes what was formed. It can fail only when the model is still arriving, and then nothing was computed:
+ * FACET_ERROR_CANCELLED when `stop` ended the waiting, or the failure of the arrival. */
+facet_status batch_compute(batch *b, facet_error *err);
+/* Takes a step that failed apart: its requests are as they were before it, in their order. */
+request *batch_undo(batch *b);
 
 static inline size_t request_left(const request *r) { return r->end - kv_sequence_length(r->kv); }
 

@@ -110,7 +110,9 @@ static facet_status open_parts(facet_engine *e, facet_error *err) {
     FACET_TRY(forward_new(&e->forward, &m->hparams, &m->weights, e->cpu, e->threads, ubatch, err));
     FACET_TRY(open_kv(e, err));
     e->scratch_bytes = scratch + FORWARD_HEAD_ROWS * (uint64_t)m->hparams.n_vocab * sizeof(float);
-    return scheduler_open(&e->scheduler, e->forward, ubatch, m->hparams.n_vocab, m->hparams.n_embd, err);
+    FACET_TRY(scheduler_open(&e->scheduler, e->forward, ubatch, m->hparams.n_vocab, m->hparams.n_embd, err));
+    if (m->arrival) scheduler_await(&e->scheduler, m->arrival, &m->hparams);
+    return FACET_OK;
 }
 
 facet_status facet_engine_new(facet_engine **out, facet_model *model, const facet_engine_options *options,
@@ -120,6 +122,7 @@ facet_status facet_engine_new(facet_engine **out, facet_model *model, const face
     facet_engine_options chosen;
     FACET_TRY(choose_options(model, options, &chosen, err));
     if (!model->has_weights) return error_set(err, FACET_ERROR_STATE, "the model was opened without its weights");
+    FACET_TRY(arrival_wait(model->arrival, WEIGHTS_STAGE_ENGINE, NULL, NULL, err));
     facet_engine *e = calloc(1, sizeof *e);
     if (!e) return error_memory(err, sizeof *e);
     e->options = chosen;

@@ -38,6 +38,7 @@ facet_status model_trie(facet_model *m, const token_trie **out, facet_error *err
 
 void facet_model_free(facet_model *m) {
     if (!m || atomic_fetch_sub(&m->references, 1) > 1) return;
+    arrival_free(m->arrival);
     if (m->has_shape) {
         weights_free(&m->weights);
         hparams_free(&m->hparams);
@@ -87,10 +88,10 @@ static facet_status check_vocabulary(const facet_model *m, facet_error *err) {
 }
 
 /* A file without tensors has a vocabulary, and perhaps a shape, but nothing to compute with. */
-static facet_status read_weights(facet_model *m, const facet_model_options *o, facet_error *err) {
+static facet_status read_weights(facet_model *m, const facet_model_options *o, bool late, facet_error *err) {
     if (o->vocabulary_only && !gguf_tensor_find(m->file, "token_embd.weight")) return FACET_OK;
     FACET_TRY(hparams_read(&m->hparams, m->file, err));
-    facet_status status = weights_bind(&m->weights, &m->hparams, m->file, err);
+    facet_status status = (late ? weights_bind_late : weights_bind)(&m->weights, &m->hparams, m->file, err);
     if (status != FACET_OK) {
         hparams_free(&m->hparams);
         return status;
@@ -100,12 +101,12 @@ static facet_status read_weights(facet_model *m, const facet_model_options *o, f
     return check_vocabulary(m, err);
 }
 
-static facet_status read_all(facet_model *m, const facet_model_options *o, facet_error *err) {
+static facet_status read_all(facet_model *m, const facet_model_options *o, bool late, facet_error *err) {
     size_t n_parts;
     const gguf_part *parts = source_parts(m->source, &n_parts);
     FACET_TRY(gguf_open(&m->file, parts, n_parts, &(gguf_options){.header_only = o->vocabulary_only}, err));
     FACET_TRY(vocab_new(&m->vocab, m->file, err));
-    FACET_TRY(read_weights(m, o, err));
+    FACET_TRY(read_weights(m, o, late, err));
     read_name(m);
     read_template(m, o);
     count_bytes(m);
@@ -113,8 +114,9 @@ static facet_status read_all(facet_model *m, const facet_model_options *o, facet
     return FACET_OK;
 }
 
-/* Takes the source over, also on failure. */
-static facet_status open_source(facet_model **out, source *src, const facet_model_options *o, facet_error *err) {
+/* Takes the source over, also on failure. `late`: its tensors may still be to come. */
+static facet_status open_source(facet_model **out, source *src, const facet_model_options *o, bool late,
+                                facet_error *err) {
     facet_model *m = calloc(1, sizeof *m);
     if (!m) {
         source_free(src);
@@ -122,7 +124,7 @@ static facet_status open_source(facet_model **out, source *src, const facet_mode
     }
     atomic_init(&m->references, 1);
     m->source = src;
-    facet_status status = read_all(m, o, err);
+    facet_status status = read_all(m, o, late, err);
     if (status != FACET_OK)
         facet_model_free(m);
     else
@@ -147,7 +149,7 @@ facet_status facet_model_open(facet_model **out, const char *path, const facet_m
     FACET_TRY(use_options(options, &o, err));
     FACET_TRY(o.vocabulary_only ? source_open_one(&src, path, o.use_mmap, err)
                                 : source_open_path(&src, path, o.use_mmap, err));
-    facet_status status = open_source(out, src, &o, err);
+    facet_status status = open_source(out, src, &o, false, err);
     if (status != FACET_OK) source_blame(path, err);
     return status;
 }
@@ -167,7 +169,40 @@ facet_status facet_model_open_memory(facet_model **out, const void *data, size_t
         return status;
     }
     FACET_TRY(source_open_memory(&src, data, n_bytes, release, ctx, err));
-    return open_source(out, src, &o, err);
+    return open_source(out, src, &o, false, err);
+}
+
+facet_status facet_model_open_source(facet_model **out, const facet_source *from, const facet_model_options *options,
+                                     facet_error *err) {
+    *out = NULL;
+    error_clear(err);
+    facet_model_options o;
+    source *src;
+    /* of another version's struct nothing is known, so nothing can be released */
+    FACET_TRY(options_check("facet_source", from->size, sizeof *from, err));
+    facet_status status = use_options(options, &o, err);
+    if (status != FACET_OK) {
+        if (from->release) from->release(from->ctx);
+        return status;
+    }
+    FACET_TRY(source_open_read(&src, from, o.vocabulary_only, err));
+    return open_source(out, src, &o, false, err);
+}
+
+facet_status model_open_stream(facet_model **out, stream *from, double timeout, const facet_model_options *options,
+                               facet_error *err) {
+    *out = NULL;
+    source *src;
+    facet_model *m;
+    FACET_TRY(source_open_stream(&src, from, err));
+    FACET_TRY(open_source(&m, src, options, true, err));
+    facet_status status =
+        m->has_weights ? arrival_new(&m->arrival, from, timeout, m->file, &m->weights, &m->hparams, err) : FACET_OK;
+    if (status != FACET_OK)
+        facet_model_free(m);
+    else
+        *out = m;
+    return status;
 }
 
 facet_status facet_model_get_info(const facet_model *m, facet_model_info *info) {

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "engine/arrival.h"
 #include "model/weights.h"
 #include "sample/mask.h"
 #include "source/source.h"
@@ -18,7 +19,8 @@ struct facet_model {
     vocab *vocab;
     _Atomic(token_trie *) trie; /* of the vocabulary, made when the first grammar is; see model_trie */
     bool has_shape;             /* hparams and weights are filled */
-    bool has_weights;           /* and the weights' bytes are there */
+    bool has_weights;           /* and the weights' bytes are there, or on their way: see arrival */
+    arrival *arrival;           /* NULL: all are there */
     hparams hparams;
     weights weights;
     bool has_template, template_is_gemma4;
@@ -28,6 +30,9 @@ struct facet_model {
 };
 
 facet_model *model_ref(facet_model *m);
+/* The model of a stream of which at least the directory is there. Holds the stream. */
+facet_status model_open_stream(facet_model **out, stream *from, double timeout, const facet_model_options *options,
+                               facet_error *err);
 /* The trie of the vocabulary, from any thread. It lives as long as the model. */
 facet_status model_trie(facet_model *m, const token_trie **out, facet_error *err);
 

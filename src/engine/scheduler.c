@@ -10,6 +10,9 @@
 static const double LONGEST_GATHERING = 0.02;
 enum { MOST_PAUSES = 15 };
 
+void scheduler_lock(scheduler *s) { pthread_mutex_lock(&s->lock); }
+void scheduler_unlock(scheduler *s) { pthread_mutex_unlock(&s->lock); }
+
 /* ---- life */
 
 facet_status scheduler_open(scheduler *s, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd,
@@ -25,6 +28,19 @@ facet_status scheduler_open(scheduler *s, forward *f, size_t ubatch, size_t n_vo
     return batch_open(&s->batch, f, ubatch, n_vocab, n_embd, err);
 }
 
+/* A step that waits for the model gives way to whoever was cancelled, and to those who want no step to run. */
+static bool is_wanted_elsewhere(void *ctx) {
+    scheduler *s = ctx;
+    scheduler_lock(s);
+    bool stop = s->n_pausing || batch_has_cancelled(&s->batch, s->queue);
+    scheduler_unlock(s);
+    return stop;
+}
+
+void scheduler_await(scheduler *s, arrival *a, const hparams *h) {
+    batch_await(&s->batch, a, h, is_wanted_elsewhere, s);
+}
+
 void scheduler_close(scheduler *s) {
     if (s->gathering == 0) return;
     batch_close(&s->batch);
@@ -32,9 +48,6 @@ void scheduler_close(scheduler *s) {
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);
 }
-
-void scheduler_lock(scheduler *s) { pthread_mutex_lock(&s->lock); }
-void scheduler_unlock(scheduler *s) { pthread_mutex_unlock(&s->lock); }
 
 void scheduler_join(scheduler *s, member *m) {
     *m = (member){0};
@@ -154,6 +167,27 @@ static void finish_step(scheduler *s, double seconds) {
     finish_list(s, b->heads);
 }
 
+/* The requests wait for their next turn, in front of the others. */
+static void put_back(scheduler *s, request *list) {
+    request **end = &list;
+    while (*end) end = &(*end)->next;
+    *end = s->queue;
+    s->queue = list;
+}
+
+/* Who was cancelled while the step waited for the model is sorted out when the next one is formed. */
+static void abandon_step(scheduler *s, facet_status status, const facet_error *failure) {
+    request *list = batch_undo(&s->batch);
+    if (status == FACET_ERROR_CANCELLED) {
+        put_back(s, list);
+        return;
+    }
+    for (request *r = list; r; r = r->next) {
+        r->status = error_at(r->err, status, failure->position, "%s", failure->message);
+    }
+    finish_list(s, list);
+}
+
 /* Somebody else's turn, where there is work or somebody who wants none. */
 static void hand_over(scheduler *s) {
     if (s->n_pausing)
@@ -162,19 +196,32 @@ static void hand_over(scheduler *s) {
         pthread_cond_signal(&s->queue->from->wake);
 }
 
-/* One step, for whoever takes part in it. */
-static void lead(scheduler *s) {
+static void stop_leading(scheduler *s) {
+    s->leading = false;
+    hand_over(s);
+}
+
+/* One step, for whoever takes part in it; `r` is the leader's own request. */
+static void lead(scheduler *s, const request *r) {
     s->leading = true;
     gather(s);
     finish_list(s, batch_form(&s->batch, &s->queue));
+    if (r->done) { /* cancelled: a step of others could keep the leader for long */
+        put_back(s, batch_undo(&s->batch));
+        stop_leading(s);
+        return;
+    }
     scheduler_unlock(s);
     double begin = os_now();
-    batch_compute(&s->batch);
+    facet_error failure;
+    facet_status status = batch_compute(&s->batch, &failure);
     double seconds = os_now() - begin;
     scheduler_lock(s);
-    finish_step(s, seconds);
-    s->leading = false;
-    hand_over(s);
+    if (status == FACET_OK)
+        finish_step(s, seconds);
+    else
+        abandon_step(s, status, &failure);
+    stop_leading(s);
 }
 
 static void enqueue(scheduler *s, request *r) {
@@ -193,7 +240,7 @@ facet_status scheduler_run(scheduler *s, member *m, request *r) {
         if (s->leading || s->n_pausing)
             pthread_cond_wait(&m->wake, &s->lock);
         else
-            lead(s);
+            lead(s, r);
     }
     scheduler_unlock(s);
     return r->status;

@@ -44,6 +44,8 @@ typedef struct scheduler {
 } scheduler;
 
 facet_status scheduler_open(scheduler *s, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd, facet_error *err);
+/* The model is still arriving: steps wait for its tensors. */
+void scheduler_await(scheduler *s, arrival *a, const hparams *h);
 void scheduler_close(scheduler *s); /* also one that failed to open, or is all zeros */
 
 void scheduler_join(scheduler *s, member *m);

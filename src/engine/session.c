@@ -87,7 +87,17 @@ void session_leave(facet_session *s) { scheduler_leave(&s->engine->scheduler, &s
 
 /* ---- computing */
 
+/* The files of the model and of the adapters are as they were. */
+static facet_status check_files(const facet_session *s, facet_error *err) {
+    FACET_TRY(source_check(s->engine->model->source, err));
+    for (size_t i = 0; s->adapters && i < s->adapters->lora.n; i++) {
+        FACET_TRY(source_check(s->adapters->held[i]->source, err));
+    }
+    return FACET_OK;
+}
+
 facet_status session_run(facet_session *s, request *r, facet_error *err) {
+    FACET_TRY(check_files(s, err));
     r->adapters = s->adapters ? &s->adapters->lora : NULL;
     r->cancelled = &s->cancelled;
     r->err = err;

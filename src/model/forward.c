@@ -14,6 +14,11 @@ void forward_observe(forward *f, forward_observer fn, void *ctx) {
     f->observer_ctx = ctx;
 }
 
+void forward_set_gate(forward *f, forward_gate fn, void *ctx) {
+    f->gate = fn;
+    f->gate_ctx = ctx;
+}
+
 /* ---- rows */
 
 static void collect_rows(forward *f, const forward_segment *segments, size_t n_segments) {
@@ -170,13 +175,23 @@ static void compute_layer(const pool_worker *t, forward *f, uint32_t layer) {
     observe(t, f, layer);
 }
 
+/* False when the step ends here: nobody is left, or the gate is closed. */
+static bool enter_layer(const pool_worker *t, forward *f, uint32_t layer) {
+    if (f->gate) {
+        pool_sync(t); /* everybody has read n_rows */
+        if (t->index == 0 && f->n_rows && !f->gate(f->gate_ctx, layer)) f->n_rows = 0;
+        pool_sync(t);
+    }
+    return f->n_rows > 0;
+}
+
 static void step_main(const pool_worker *t, void *ctx) {
     forward *f = ctx;
     for_rows(t, f, 0, embed_row, 0, NULL);
     rope_prepare(t, f);
     if (f->h->n_ple) ple_embed(t, f);
     for_rows(t, f, 0, attention_norm_row, attention_kinds(f, 0), f->normed);
-    for (uint32_t layer = 0; layer < f->h->n_layer && f->n_rows; layer++) compute_layer(t, f, layer);
+    for (uint32_t layer = 0; layer < f->h->n_layer && enter_layer(t, f, layer); layer++) compute_layer(t, f, layer);
 }
 
 /* Where no layer shares KV and a token is not wanted it leaves in the last layer, so `hidden` holds wanted rows only.

@@ -58,6 +58,11 @@ typedef void (*forward_watcher)(void *ctx, const weight *w, uint32_t expert, con
                                 size_t n_rows);
 void forward_watch(forward *f, forward_watcher fn, void *ctx);
 
+/* For models that are still arriving: called on one thread before each layer, while the others wait; false ends the
+ * step there, and nothing of it counts. NULL: none. */
+typedef bool (*forward_gate)(void *ctx, uint32_t layer);
+void forward_set_gate(forward *f, forward_gate fn, void *ctx);
+
 /* For tests: called on one thread after each layer with the residual stream of the rows still in the pass. */
 typedef void (*forward_observer)(void *ctx, uint32_t layer, const float *x, size_t n_rows, size_t n_embd);
 void forward_observe(forward *f, forward_observer fn, void *ctx);

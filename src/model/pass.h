@@ -130,6 +130,8 @@ struct forward {
 
     forward_watcher watcher;
     void *watcher_ctx;
+    forward_gate gate;
+    void *gate_ctx;
     forward_observer observer;
     void *observer_ctx;
     void *memory;

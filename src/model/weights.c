@@ -70,6 +70,7 @@ typedef struct binder {
     weights *w;
     const hparams *h;
     const gguf_file *file;
+    bool late; /* the data may still be to come */
     facet_error *err;
 } binder;
 
@@ -143,6 +144,19 @@ static facet_status check_tensor(const binder *b, const gguf_tensor *t, uint64_t
     return same ? FACET_OK : wrong_shape(b, t, want);
 }
 
+static void convert_vector(const gguf_tensor *t, float *values) {
+    t->format->dequantise(t->data, values, (size_t)t->ne[0] / t->format->block);
+}
+
+static facet_status defer_vector(binder *b, const gguf_tensor *t, float *values) {
+    size_t bytes = (b->w->n_late + 1) * sizeof *b->w->late;
+    late_vector *late = realloc(b->w->late, bytes);
+    if (!late) return error_memory(b->err, bytes);
+    b->w->late = late;
+    late[b->w->n_late++] = (late_vector){t, values};
+    return FACET_OK;
+}
+
 /* A vector as floats: in place where the file has aligned floats, else converted. */
 static facet_status bind_vector(binder *b, const gguf_tensor *t, const float **out) {
     *out = NULL;
@@ -158,8 +172,9 @@ static facet_status bind_vector(binder *b, const gguf_tensor *t, const float **o
     float *values = malloc(n * sizeof *values);
     if (!values) return error_memory(b->err, n * sizeof *values);
     owned[b->w->n_owned++] = values;
-    t->format->dequantise(t->data, values, n / t->format->block);
     *out = values;
+    if (b->late) return defer_vector(b, t, values);
+    convert_vector(t, values);
     return FACET_OK;
 }
 
@@ -279,20 +294,51 @@ static facet_status bind_all(binder *b, hparams *h) {
     return FACET_OK;
 }
 
-facet_status weights_bind(weights *out, hparams *h, const gguf_file *file, facet_error *err) {
+static facet_status bind(weights *out, hparams *h, const gguf_file *file, bool late, facet_error *err) {
     *out = (weights){.layers = calloc(h->n_layer, sizeof *out->layers)};
     if (!out->layers) return error_memory(err, h->n_layer * sizeof *out->layers);
-    binder b = {.w = out, .h = h, .file = file, .err = err};
+    binder b = {.w = out, .h = h, .file = file, .late = late, .err = err};
     facet_status status = bind_all(&b, h);
     if (status != FACET_OK) weights_free(out);
     return status;
 }
 
+facet_status weights_bind(weights *out, hparams *h, const gguf_file *file, facet_error *err) {
+    return bind(out, h, file, false, err);
+}
+
+facet_status weights_bind_late(weights *out, hparams *h, const gguf_file *file, facet_error *err) {
+    return bind(out, h, file, true, err);
+}
+
 void weights_free(weights *w) {
     for (size_t i = 0; i < w->n_owned; i++) free(w->owned[i]);
     free(w->owned);
+    free(w->late);
     free(w->layers);
     *w = (weights){0};
+}
+
+/* ---- arriving */
+
+/* A layer's first norm belongs to the stage before: the end of one layer makes the input of the next. */
+uint32_t weights_stage(const hparams *h, gguf_string name) {
+    uint32_t layer;
+    size_t stem = layer_of(h, name.data, name.n, &layer);
+    if (stem) {
+        bool early = name_is(name.data + stem, name.n - stem, "attn_norm.weight");
+        return WEIGHTS_STAGE_LAYER + layer - (early ? 1 : 0);
+    }
+    if (name_is(name.data, name.n, "rope_freqs.weight")) return WEIGHTS_STAGE_ENGINE;
+    if (name_is(name.data, name.n, "output_norm.weight")) return WEIGHTS_STAGE_LAYER + h->n_layer - 1;
+    bool first = name.n >= 9 && (!memcmp(name.data, "token_emb", 9) || !memcmp(name.data, "per_layer", 9));
+    return first ? WEIGHTS_STAGE_STEP : weights_stage_head(h);
+}
+
+void weights_arrived(weights *w, const hparams *h, uint32_t stage) {
+    for (size_t i = 0; i < w->n_late; i++) {
+        if (weights_stage(h, w->late[i].tensor->name) == stage) convert_vector(w->late[i].tensor, w->late[i].values);
+    }
 }
 
 /* ---- looking for one */

@@ -42,6 +42,12 @@ typedef struct layer_weights {
     const float *pre_ffw_norm_2, *post_ffw_norm_1, *post_ffw_norm_2; /* [n] */
 } layer_weights;
 
+/* A vector to be converted when its tensor has arrived. */
+typedef struct late_vector {
+    const gguf_tensor *tensor;
+    float *values;
+} late_vector;
+
 typedef struct weights {
     weight token_embd;                /* [n_vocab, n] */
     weight output;                    /* [n_vocab, n]; token_embd where the file has none */
@@ -54,11 +60,25 @@ typedef struct weights {
     uint32_t n_matrices;
     void **owned; /* converted vectors */
     size_t n_owned;
+    late_vector *late; /* those of them that are still to be converted, [n_late] */
+    size_t n_late;
 } weights;
 
 /* Binds everything and sets h->n_vocab. With a file opened as a header only the pointers to data are NULL. */
 facet_status weights_bind(weights *out, hparams *h, const gguf_file *file, facet_error *err);
+/* The same for a file whose tensors have a place, but have not all arrived: none is looked into, now or later, before
+ * weights_arrived says that it is there. `file` must live as long as the weights. */
+facet_status weights_bind_late(weights *out, hparams *h, const gguf_file *file, facet_error *err);
 void weights_free(weights *w);
+
+/* The order in which tensors are read: stage 0 when an engine is made, stage 1 when a step begins, stage 2 + i when
+ * layer i begins, the last one when logits are computed. */
+enum { WEIGHTS_STAGE_ENGINE, WEIGHTS_STAGE_STEP, WEIGHTS_STAGE_LAYER };
+static inline uint32_t weights_stage_head(const hparams *h) { return WEIGHTS_STAGE_LAYER + h->n_layer; }
+/* The first stage that reads a tensor; one that no stage reads counts to the last. */
+uint32_t weights_stage(const hparams *h, gguf_string name);
+/* The tensors of a stage are there. Once for each stage. */
+void weights_arrived(weights *w, const hparams *h, uint32_t stage);
 
 /* A matrix by its tensor's name, for those who bring something for it. */
 typedef struct weight_place {

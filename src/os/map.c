@@ -1,5 +1,5 @@
-/* A file's bytes on POSIX systems. See map.h. The file is opened, measured and mapped or read; its descriptor is not
- * kept. */
+/* A file's bytes on POSIX systems. See map.h. The file is opened, measured and mapped or read; the descriptor of a
+ * mapped one is kept, to see whether the file changes. */
 #include "os/map.h"
 
 #include <errno.h>
@@ -9,6 +9,14 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+struct os_map_watch {
+    int fd;
+    bool linked; /* it had a name */
+    off_t n_bytes;
+    struct timespec changed;
+    char path[]; /* as the caller wrote it, for messages */
+};
 
 static facet_status fail_system(const char *verb, const char *path, facet_error *err) {
     int code = errno;
@@ -66,6 +74,22 @@ static facet_status load(os_map *map, int fd, const char *path, facet_error *err
     return FACET_OK;
 }
 
+/* Takes the descriptor over when it succeeds. */
+static facet_status watch(os_map *map, int fd, const char *path, facet_error *err) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) return fail_system("measure", path, err);
+    size_t n = strlen(path) + 1;
+    struct os_map_watch *w = malloc(sizeof *w + n);
+    if (!w) return error_memory(err, sizeof *w + n);
+    w->fd = fd;
+    w->linked = info.st_nlink > 0;
+    w->n_bytes = (off_t)map->n_bytes;
+    w->changed = info.st_mtim;
+    memcpy(w->path, path, n);
+    map->watch = w;
+    return FACET_OK;
+}
+
 static facet_status map_pages(os_map *map, int fd, const char *path, facet_error *err) {
     void *data = mmap(NULL, map->n_bytes, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) return fail_system("map", path, err);
@@ -73,7 +97,7 @@ static facet_status map_pages(os_map *map, int fd, const char *path, facet_error
     (void)madvise(data, map->n_bytes, MADV_HUGEPAGE);
     map->data = data;
     map->mapped = true;
-    return FACET_OK;
+    return watch(map, fd, path, err);
 }
 
 static facet_status fill(os_map *map, int fd, const char *path, bool use_mmap, facet_error *err) {
@@ -88,14 +112,34 @@ facet_status os_map_open(os_map *out, const char *path, bool use_mmap, facet_err
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return fail_system("open", path, err);
     facet_status status = fill(out, fd, path, use_mmap, err);
-    close(fd);
-    if (status != FACET_OK) *out = (os_map){0};
+    if (!out->watch) close(fd);
+    if (status != FACET_OK) os_map_close(out);
     return status;
+}
+
+static facet_status changed(const struct os_map_watch *w, const char *what, facet_error *err) {
+    return error_set(err, FACET_ERROR_IO, "'%s' %s while it was in use: open it again", w->path, what);
+}
+
+facet_status os_map_check(const os_map *map, facet_error *err) {
+    const struct os_map_watch *w = map->watch;
+    struct stat info;
+    if (!w) return FACET_OK;
+    if (fstat(w->fd, &info) != 0) return fail_system("look after", w->path, err);
+    if (info.st_size < w->n_bytes) return changed(w, "became shorter", err);
+    if (info.st_size > w->n_bytes) return changed(w, "became longer", err);
+    if (w->linked && info.st_nlink == 0) return changed(w, "was deleted or replaced", err);
+    if (info.st_mtim.tv_sec != w->changed.tv_sec || info.st_mtim.tv_nsec != w->changed.tv_nsec) {
+        return changed(w, "was written to", err);
+    }
+    return FACET_OK;
 }
 
 bool os_map_lock(const os_map *map) { return !map->n_bytes || mlock(map->data, map->n_bytes) == 0; }
 
 void os_map_close(os_map *map) {
     if (map->data) munmap((void *)(uintptr_t)map->data, map->n_bytes);
+    if (map->watch) close(map->watch->fd);
+    free(map->watch);
     *map = (os_map){0};
 }

@@ -1,15 +1,20 @@
-/* Files and memory as parts. See source.h. */
+/* Files, memory and streams as parts. See source.h; read.c reads from the caller's function. */
 #include "source/source.h"
+#include "source/read.h"
 
 #include <limits.h>
 #include <stdlib.h>
 
 #include "os/map.h"
+#include "os/system.h"
 
 struct source {
     gguf_part *parts;
     size_t n_parts;
-    os_map *maps; /* one a part; NULL for memory */
+    os_map *maps;   /* one a part; NULL for memory */
+    stream *stream; /* NULL: none */
+    void *pages;    /* the source's own, [n_pages_bytes] */
+    size_t n_pages_bytes;
     facet_release_fn release;
     void *ctx;
 };
@@ -68,21 +73,51 @@ facet_status source_open_one(source **out, const char *path, bool use_mmap, face
     return open_files(out, path, 0, use_mmap, err);
 }
 
+static facet_status new_of_memory(source **out, const void *data, size_t n_bytes, facet_error *err) {
+    FACET_TRY(new_source(out, 1, false, err));
+    (*out)->parts[0] = (gguf_part){data, n_bytes};
+    (*out)->n_parts = 1;
+    return FACET_OK;
+}
+
 facet_status source_open_memory(source **out, const void *data, size_t n_bytes, facet_release_fn release, void *ctx,
                                 facet_error *err) {
     *out = NULL;
     facet_status status = FACET_OK;
     if (!data && n_bytes) status = error_set(err, FACET_ERROR_ARGUMENT, "no data: the pointer is NULL");
     source *s = NULL;
-    if (status == FACET_OK) status = new_source(&s, 1, false, err);
+    if (status == FACET_OK) status = new_of_memory(&s, data, n_bytes, err);
     if (status != FACET_OK) {
         if (release) release(ctx, data, n_bytes);
         return status;
     }
-    s->parts[0] = (gguf_part){data, n_bytes};
-    s->n_parts = 1;
     s->release = release;
     s->ctx = ctx;
+    *out = s;
+    return FACET_OK;
+}
+
+facet_status source_open_stream(source **out, stream *from, facet_error *err) {
+    *out = NULL;
+    FACET_TRY(new_of_memory(out, stream_data(from), stream_bytes(from), err));
+    (*out)->stream = stream_ref(from);
+    return FACET_OK;
+}
+
+facet_status source_open_read(source **out, const facet_source *from, bool header_only, facet_error *err) {
+    *out = NULL;
+    source *s = NULL;
+    void *pages = NULL;
+    size_t n = 0;
+    facet_status status = read_source(from, header_only, &pages, &n, err);
+    if (from->release) from->release(from->ctx);
+    if (status == FACET_OK) status = new_of_memory(&s, pages, n, err);
+    if (status != FACET_OK) {
+        os_pages_free(pages, (size_t)from->n_bytes);
+        return status;
+    }
+    s->pages = pages;
+    s->n_pages_bytes = (size_t)from->n_bytes;
     *out = s;
     return FACET_OK;
 }
@@ -100,9 +135,16 @@ bool source_lock(const source *s) {
     return true;
 }
 
+facet_status source_check(const source *s, facet_error *err) {
+    for (size_t i = 0; s->maps && i < s->n_parts; i++) FACET_TRY(os_map_check(&s->maps[i], err));
+    return FACET_OK;
+}
+
 void source_free(source *s) {
     if (!s) return;
     for (size_t i = 0; s->maps && i < s->n_parts; i++) os_map_close(&s->maps[i]);
+    stream_free(s->stream);
+    os_pages_free(s->pages, s->n_pages_bytes);
     if (s->release) s->release(s->ctx, s->parts[0].data, s->parts[0].n_bytes);
     free(s->maps);
     free(s->parts);
