@@ -15,6 +15,7 @@ int cmd_logits(const cli_options *o);
 int cmd_perplexity(const cli_options *o);
 int cmd_dump(const cli_options *o);
 int cmd_quantize(const cli_options *o);
+int cmd_imatrix(const cli_options *o);
 int cmd_adapter(const cli_options *o);
 int cmd_convert(const cli_options *o);
 int cmd_doctor(const cli_options *o);

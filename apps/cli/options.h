@@ -61,12 +61,12 @@ typedef struct cli_options {
     size_t n_arguments;
 
     const char *model, *system, *tools, *json_schema, *grammar, *ids, *output, *kl_base, *save_logits, *cpu,
-        *completion, *imatrix, *type, *merge;
+        *completion, *imatrix, *type, *merge, *file;
     const char *host, *unix_path, *api_key_file, *tls_cert, *tls_key, *alias, *access_log;
     bool force, context_shift;
     int64_t port, parallel, queue, max_body, timeout, drain;
     option_list api_key, cors;
-    bool to_safetensors;
+    bool to_safetensors, special;
     bool think, raw, stats, fit, json, jsonl, no_special, bos, no_mmap, mlock, help, man;
     bool image;
     int64_t max_tokens, top_k, prompt_tokens, decode_tokens, repeats, depth, threads, context;

@@ -144,6 +144,20 @@ const char *facet_quantize_type(size_t i);
 facet_status facet_quantize(const char *in, const char *out, const facet_quantize_options *options,
                             facet_quantize_result *result, facet_error *error);
 
+/* ------------------------------------------------------------------------------------- importance of columns */
+
+/* Sums of the squares of what every column of every matrix is multiplied with, for facet_quantize_options.importance.
+ * It watches an engine's steps; nobody else may use the engine meanwhile. The engine must outlive it. */
+typedef struct facet_importance facet_importance;
+facet_status facet_importance_new(facet_importance **out, facet_engine *engine, facet_error *error);
+void facet_importance_free(facet_importance *importance);
+/* Adds n tokens that the session reads from its beginning. */
+facet_status facet_importance_add(facet_importance *importance, facet_session *session, const int32_t *tokens,
+                                  size_t n, facet_error *error);
+/* Writes the file in llama.cpp's form. `text` is the name of what was read. What was never used has no tensor. */
+facet_status facet_importance_write(const facet_importance *importance, const char *path, const char *text,
+                                    facet_error *error);
+
 /* -------------------------------------------------------------------------------------------------- adapters */
 
 typedef struct facet_adapter_convert_options {
