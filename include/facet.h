@@ -456,6 +456,16 @@ typedef struct facet_engine_options {
     uint32_t cpu_features; /* FACET_CPU_ALL; instruction sets the kernels may use, for tests and comparison */
     facet_log_fn log;      /* NULL: warnings are dropped */
     void *log_ctx;
+    /* Where the layers are computed: NULL or "cpu"; "auto": the first device that has memory of its own, if any;
+     * "cuda", "opencl", "opencl:1": by kind and number (facet_device_list). What a device computes is the same on
+     * every run and in every batch, but not the CPU's bits. A device that is not there, is too small or fails is no
+     * error: the log says so and the CPU computes. Copied. */
+    const char *device;
+    int32_t n_device_layers;  /* -1: all; else at most so many, the others stay with the CPU */
+    const char *kernel_cache; /* NULL; a directory that exists, for the device's compiled kernels. Copied. */
+    /* NULL; tells how far the weights are on their way to the device, in KiB; false: stop (FACET_ERROR_CANCELLED). */
+    bool (*upload_progress)(void *ctx, size_t done, size_t total);
+    void *upload_ctx;
 } facet_engine_options;
 #define FACET_CPU_REFERENCE 0u /* plain C */
 #define FACET_CPU_AVX2      1u /* AVX2, FMA and F16C */
@@ -480,8 +490,24 @@ typedef struct facet_engine_info {
     uint32_t cpu_features; /* the FACET_CPU_ sets in use */
     uint64_t kv_bytes;     /* reserved for the KV cache */
     uint64_t scratch_bytes;
+    const char *device;      /* what computes, in words; until the next call on the engine */
+    int32_t n_device_layers; /* 0: the CPU computes everything */
+    uint64_t device_bytes;   /* of the device's memory */
 } facet_engine_info;
 FACET_API facet_status facet_engine_get_info(const facet_engine *engine, facet_engine_info *info);
+
+/* The devices that facet_engine_options.device can name, and those that cannot be used. */
+typedef struct facet_device {
+    const char *kind; /* "cuda", "opencl" */
+    int32_t index;
+    const char *name, *version; /* of the device, of its driver; NULL where there is a problem */
+    uint64_t memory_bytes;
+    bool processor;      /* it is the CPU itself: of use for tests only */
+    const char *problem; /* NULL, or why there is none of this kind */
+} facet_device;
+/* Opens the drivers that are here. `device` and its text live for the call. */
+typedef void (*facet_device_fn)(void *ctx, const facet_device *device);
+FACET_API void facet_device_list(facet_device_fn fn, void *ctx);
 
 /* What running a model will take, from metadata alone (the model may be a header without weights). */
 typedef struct facet_fit {

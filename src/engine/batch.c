@@ -6,8 +6,9 @@
 
 #include "os/system.h"
 
-facet_status batch_open(batch *b, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd, facet_error *err) {
-    *b = (batch){.forward = f, .ubatch = ubatch, .n_vocab = n_vocab, .n_embd = n_embd};
+facet_status batch_open(batch *b, backend *on, forward *f, kv_cache *kv, size_t ubatch, size_t n_vocab, size_t n_embd,
+                        facet_error *err) {
+    *b = (batch){.backend = on, .forward = f, .kv = kv, .ubatch = ubatch, .n_vocab = n_vocab, .n_embd = n_embd};
     b->logits_bytes = FORWARD_HEAD_ROWS * n_vocab * sizeof *b->logits;
     b->logits = os_pages_new(b->logits_bytes);
     b->segments = malloc(ubatch * sizeof *b->segments);
@@ -153,6 +154,7 @@ request *batch_form(batch *b, request **queue) {
     add_segments(b, &list, true, &over);
     b->n_logits = b->n_tokens;
     add_segments(b, &list, false, &over);
+    b->n_copies = kv_cache_take_copies(b->kv, b->copies);
     return over;
 }
 
@@ -189,43 +191,51 @@ void batch_await(batch *b, arrival *a, const hparams *h, stream_stop_fn stop, vo
 /* ---- computing */
 
 /* One session's logits go straight to it; those of several are computed together and handed out. */
-static void compute_logits(batch *b, const float *hidden) {
+static facet_status compute_logits(batch *b, const float *hidden, facet_error *err) {
     for (size_t i = 0; i < b->n_logits;) {
         size_t n = b->n_logits - i < FORWARD_HEAD_ROWS ? b->n_logits - i : FORWARD_HEAD_ROWS;
         float *out = n == 1 ? b->tokens[i]->logits : b->logits;
-        forward_head(b->forward, hidden + i * b->n_embd, n, out);
+        FACET_TRY(backend_head(b->backend, hidden + i * b->n_embd, n, out, err));
         for (size_t k = 0; k < n && n > 1; k++) {
             memcpy(b->tokens[i + k]->logits, b->logits + k * b->n_vocab, b->n_vocab * sizeof *out);
         }
         i += n;
     }
+    return FACET_OK;
 }
 
-static void compute_heads(batch *b) {
+static facet_status compute_heads(batch *b, facet_error *err) {
     for (request *r = b->heads; r; r = r->next) {
-        const float *rows = forward_recall(b->forward, r->hidden, r->n_hidden, r->adapters);
-        forward_head(b->forward, rows, r->n_hidden, r->logits);
+        const float *rows = backend_recall(b->backend, r->hidden, r->n_hidden, r->adapters);
+        FACET_TRY(backend_head(b->backend, rows, r->n_hidden, r->logits, err));
     }
+    return FACET_OK;
 }
 
-facet_status batch_compute(batch *b, facet_error *err) {
+static facet_status compute(batch *b, facet_error *err) {
     const float *hidden = NULL;
     size_t n_hidden;
     b->missed = FACET_OK;
     b->missed_err = err;
     if (!await_stage(b, WEIGHTS_STAGE_STEP)) return b->missed;
-    if (b->n_tokens) forward_step(b->forward, b->segments, b->n_tokens, &hidden, &n_hidden);
+    backend_copy_rows(b->backend, b->copies, b->n_copies);
+    if (b->n_tokens) FACET_TRY(backend_step(b->backend, b->segments, b->n_tokens, &hidden, &n_hidden, err));
     if ((b->n_logits || b->heads) && !await_stage(b, b->head_stage)) return b->missed;
     if (b->missed != FACET_OK) return b->missed;
-    compute_logits(b, hidden);
+    FACET_TRY(compute_logits(b, hidden, err));
     size_t at = b->n_logits;
     for (size_t i = b->n_logits; i < b->n_tokens; i++) {
         request *r = b->tokens[i];
         if (r->n_hidden) memcpy(r->hidden, hidden + at * b->n_embd, r->n_hidden * b->n_embd * sizeof *hidden);
         at += r->n_hidden;
     }
-    compute_heads(b);
-    return FACET_OK;
+    return compute_heads(b, err);
+}
+
+facet_status batch_compute(batch *b, facet_error *err) {
+    facet_status status = compute(b, err);
+    b->lost = status != FACET_OK && b->missed == FACET_OK;
+    return status;
 }
 
 /* Positions that were taken and not computed are given back; their pages stay. */

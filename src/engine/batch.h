@@ -3,29 +3,35 @@
 #ifndef FACET_ENGINE_BATCH_H
 #define FACET_ENGINE_BATCH_H
 
+#include "backend/backend.h"
 #include "engine/arrival.h"
 #include "engine/request.h"
 
 typedef struct batch {
-    forward *forward; /* borrowed */
+    backend *backend;              /* borrowed */
+    forward *forward;              /* borrowed: the CPU's part of it */
+    kv_cache *kv;                  /* borrowed */
+    kv_copy copies[KV_MAX_COPIES]; /* rows that were copied since the last step */
+    size_t n_copies;
     size_t ubatch, n_vocab, n_embd;
     float *logits; /* [FORWARD_HEAD_ROWS][n_vocab]: untouched pages until two sessions decode together */
     size_t logits_bytes;
     forward_segment *segments; /* [ubatch] */
     request **tokens;          /* [ubatch] those of the segments; the first n_logits want logits */
     size_t n_tokens, n_logits;
-    size_t n_rows;  /* tokens in all */
-    request *heads; /* rows to be turned into logits, a list */
-
+    size_t n_rows;    /* tokens in all */
+    request *heads;   /* rows to be turned into logits, a list */
     arrival *arrival; /* borrowed; NULL: the model is there */
     uint32_t head_stage;
     stream_stop_fn stop;
     void *stop_ctx;
     facet_status missed; /* why the model's tensors did not come, of the step that is computed */
     facet_error *missed_err;
+    bool lost; /* a step failed because the device did */
 } batch;
 
-facet_status batch_open(batch *b, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd, facet_error *err);
+facet_status batch_open(batch *b, backend *on, forward *f, kv_cache *kv, size_t ubatch, size_t n_vocab, size_t n_embd,
+                        facet_error *err);
 void batch_close(batch *b);
 
 /* Takes the requests of the next step out of `*queue` and makes room for their tokens in the KV cache. Single tokens

@@ -8,7 +8,8 @@
 enum { MAX_THREADS = 256, MAX_UBATCH = 4096, DEFAULT_CONTEXT = 8192, DEFAULT_UBATCH = 512 };
 
 void facet_engine_options_defaults(facet_engine_options *o) {
-    *o = (facet_engine_options){.size = sizeof *o, .ubatch = DEFAULT_UBATCH, .cpu_features = FACET_CPU_ALL};
+    *o = (facet_engine_options){
+        .size = sizeof *o, .ubatch = DEFAULT_UBATCH, .cpu_features = FACET_CPU_ALL, .n_device_layers = -1};
 }
 
 static facet_status out_of_range(facet_error *err, const char *field, long long value, long long low,
@@ -34,6 +35,10 @@ static facet_status choose_options(const facet_model *m, const facet_engine_opti
     if (o->ubatch < 1 || o->ubatch > MAX_UBATCH) return out_of_range(err, "ubatch", o->ubatch, 1, MAX_UBATCH);
     if (o->kv_type < FACET_KV_F16 || o->kv_type > FACET_KV_F32) {
         return out_of_range(err, "kv_type", o->kv_type, FACET_KV_F16, FACET_KV_F32);
+    }
+    if (o->n_device_layers < -1) return out_of_range(err, "n_device_layers", o->n_device_layers, -1, INT32_MAX);
+    if (!backend_knows(o->device)) {
+        return error_set(err, FACET_ERROR_ARGUMENT, "facet_engine_options.device: there is no '%.40s'", o->device);
     }
     if (o->n_threads == 0) o->n_threads = os_usable_cpus();
     if (o->n_threads > MAX_THREADS) o->n_threads = MAX_THREADS;
@@ -101,6 +106,26 @@ static facet_status open_kv(facet_engine *e, facet_error *err) {
     return kv_cache_new(&e->kv, h, o->kv_type, &need, o->kv_bytes ? o->kv_bytes : kv_need_bytes(&need), err);
 }
 
+/* A device takes all weights at once, so they must have arrived. */
+static facet_status open_backend(facet_engine *e, facet_error *err) {
+    const facet_model *m = e->model;
+    const facet_engine_options *o = &e->options;
+    backend_options options = {.device = o->device,
+                               .n_layers = o->n_device_layers,
+                               .ubatch = (size_t)o->ubatch,
+                               .max_context = (size_t)o->max_context,
+                               .cache = o->kernel_cache,
+                               .log = o->log,
+                               .log_ctx = o->log_ctx,
+                               .progress = o->upload_progress,
+                               .progress_ctx = o->upload_ctx};
+    if (o->device) FACET_TRY(arrival_wait(m->arrival, weights_stage_head(&m->hparams), NULL, NULL, err));
+    FACET_TRY(
+        backend_open(&e->backend, e->forward, &m->hparams, &m->weights, e->cpu, e->threads, e->kv, &options, err));
+    e->options.device = e->options.kernel_cache = NULL; /* the caller's */
+    return FACET_OK;
+}
+
 static facet_status open_parts(facet_engine *e, facet_error *err) {
     const facet_model *m = e->model;
     size_t ubatch = (size_t)e->options.ubatch, scratch;
@@ -109,8 +134,10 @@ static facet_status open_parts(facet_engine *e, facet_error *err) {
     FACET_TRY(forward_plan(&m->hparams, &m->weights, e->cpu, ubatch, e->options.n_threads, &scratch, err));
     FACET_TRY(forward_new(&e->forward, &m->hparams, &m->weights, e->cpu, e->threads, ubatch, err));
     FACET_TRY(open_kv(e, err));
+    FACET_TRY(open_backend(e, err));
     e->scratch_bytes = scratch + FORWARD_HEAD_ROWS * (uint64_t)m->hparams.n_vocab * sizeof(float);
-    FACET_TRY(scheduler_open(&e->scheduler, e->forward, ubatch, m->hparams.n_vocab, m->hparams.n_embd, err));
+    FACET_TRY(scheduler_open(&e->scheduler, e->backend, e->forward, e->kv, ubatch, m->hparams.n_vocab,
+                             m->hparams.n_embd, err));
     if (m->arrival) scheduler_await(&e->scheduler, m->arrival, &m->hparams);
     return FACET_OK;
 }
@@ -144,6 +171,7 @@ facet_engine *engine_ref(facet_engine *e) {
 void facet_engine_free(facet_engine *e) {
     if (!e || atomic_fetch_sub(&e->references, 1) > 1) return;
     scheduler_close(&e->scheduler);
+    backend_free(e->backend);
     kv_cache_free(e->kv);
     forward_free(e->forward);
     pool_free(e->threads);
@@ -161,6 +189,11 @@ facet_status facet_engine_get_info(const facet_engine *e, facet_engine_info *inf
                                 .kv_type = e->options.kv_type,
                                 .cpu_features = e->cpu_features,
                                 .kv_bytes = kv_cache_bytes(e->kv),
-                                .scratch_bytes = e->scratch_bytes};
+                                .scratch_bytes = e->scratch_bytes,
+                                .device = backend_name(e->backend),
+                                .n_device_layers = (int32_t)backend_device_layers(e->backend),
+                                .device_bytes = backend_device_bytes(e->backend)};
     return FACET_OK;
 }
+
+void facet_device_list(facet_device_fn fn, void *ctx) { backend_list(fn, ctx); }

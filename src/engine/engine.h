@@ -3,6 +3,7 @@
 #ifndef FACET_ENGINE_ENGINE_H
 #define FACET_ENGINE_ENGINE_H
 
+#include "backend/backend.h"
 #include "engine/model.h"
 #include "engine/scheduler.h"
 #include "kv/kv.h"
@@ -16,6 +17,7 @@ struct facet_engine {
     cpu_table *cpu;
     pool *threads;
     forward *forward;
+    backend *backend; /* what computes: the forward pass above, or a device with it */
     kv_cache *kv;
     uint64_t scratch_bytes;
     scheduler scheduler;            /* forward is used by its steps alone, kv under its lock */

@@ -15,8 +15,8 @@ void scheduler_unlock(scheduler *s) { pthread_mutex_unlock(&s->lock); }
 
 /* ---- life */
 
-facet_status scheduler_open(scheduler *s, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd,
-                            facet_error *err) {
+facet_status scheduler_open(scheduler *s, backend *b, forward *f, kv_cache *kv, size_t ubatch, size_t n_vocab,
+                            size_t n_embd, facet_error *err) {
     pthread_condattr_t monotonic;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->idle, NULL);
@@ -25,7 +25,8 @@ facet_status scheduler_open(scheduler *s, forward *f, size_t ubatch, size_t n_vo
     pthread_cond_init(&s->arrived, &monotonic);
     pthread_condattr_destroy(&monotonic);
     s->gathering = 1;
-    return batch_open(&s->batch, f, ubatch, n_vocab, n_embd, err);
+    s->kv = kv;
+    return batch_open(&s->batch, b, f, kv, ubatch, n_vocab, n_embd, err);
 }
 
 /* A step that waits for the model gives way to whoever was cancelled, and to those who want no step to run. */
@@ -175,6 +176,13 @@ static void put_back(scheduler *s, request *list) {
     s->queue = list;
 }
 
+/* The device is gone with what it knew: everybody's timeline is computed again, by the CPU. */
+static void lose_device(scheduler *s, const facet_error *failure) {
+    put_back(s, batch_undo(&s->batch));
+    kv_cache_forget(s->kv);
+    backend_give_up(s->batch.backend, failure);
+}
+
 /* Who was cancelled while the step waited for the model is sorted out when the next one is formed. */
 static void abandon_step(scheduler *s, facet_status status, const facet_error *failure) {
     request *list = batch_undo(&s->batch);
@@ -219,6 +227,8 @@ static void lead(scheduler *s, const request *r) {
     scheduler_lock(s);
     if (status == FACET_OK)
         finish_step(s, seconds);
+    else if (s->batch.lost)
+        lose_device(s, &failure);
     else
         abandon_step(s, status, &failure);
     stop_leading(s);

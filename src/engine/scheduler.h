@@ -33,6 +33,7 @@ typedef struct scheduler {
     pthread_mutex_t lock; /* of everything here and of the KV cache; not held while a step is computed */
     batch batch;          /* the leader's */
     request *queue;
+    kv_cache *kv;             /* borrowed: forgotten when a device is lost */
     bool leading;             /* somebody forms or computes a step */
     unsigned n_pausing;       /* callers that want no step to run */
     pthread_cond_t idle;      /* for these */
@@ -43,7 +44,8 @@ typedef struct scheduler {
     scheduler_counts counts;
 } scheduler;
 
-facet_status scheduler_open(scheduler *s, forward *f, size_t ubatch, size_t n_vocab, size_t n_embd, facet_error *err);
+facet_status scheduler_open(scheduler *s, backend *b, forward *f, kv_cache *kv, size_t ubatch, size_t n_vocab,
+                            size_t n_embd, facet_error *err);
 /* The model is still arriving: steps wait for its tensors. */
 void scheduler_await(scheduler *s, arrival *a, const hparams *h);
 void scheduler_close(scheduler *s); /* also one that failed to open, or is all zeros */

@@ -112,6 +112,8 @@ facet_status session_catch_up(facet_session *s, facet_progress_fn progress, void
         FACET_TRY(session_run(s, &r, err));
         size_t at = kv_sequence_length(s->kv);
         s->has_logits = at == s->n_tokens;
+        if (at < first) first = at; /* a device was lost with all it knew */
+        total = s->n_tokens - first;
         if (progress && !progress(ctx, at - first, total)) {
             return error_set(err, FACET_ERROR_CANCELLED, "cancelled by the caller");
         }

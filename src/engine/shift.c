@@ -43,8 +43,16 @@ static facet_status start_again(facet_session *s, size_t from, size_t n, facet_e
     return session_settle(s, status);
 }
 
+/* Devices have keys and values of their own, which stay where they are. */
+static bool on_device(const facet_session *s) {
+    scheduler_lock(&s->engine->scheduler);
+    bool used = backend_device_layers(s->engine->backend) > 0;
+    scheduler_unlock(&s->engine->scheduler);
+    return used;
+}
+
 facet_status session_shift(facet_session *s, size_t from, size_t n, facet_error *err) {
-    if (!kv_shift_possible(s->kv, from, n)) return start_again(s, from, n, err);
+    if (on_device(s) || !kv_shift_possible(s->kv, from, n)) return start_again(s, from, n, err);
     FACET_TRY(move_rows(s, from, n, err));
     remove_tokens(s, from, n);
     return FACET_OK;

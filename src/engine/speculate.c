@@ -39,6 +39,7 @@ static void keep(facet_session *s, size_t n) {
 static facet_status compute(speculation *p, facet_session *s, facet_error *err) {
     size_t n_embd = s->engine->model->hparams.n_embd, end = s->n_tokens + p->n_draft, n = 0;
     while (kv_sequence_length(s->kv) < end) {
+        if (kv_sequence_length(s->kv) < s->n_tokens) n = 0; /* a lost device starts the timeline again */
         request r = {.kv = s->kv,
                      .tokens = s->tokens,
                      .end = end,

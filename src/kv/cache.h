@@ -16,11 +16,16 @@ struct kv_cache {
     kv_layer_place *places; /* [n_layer] */
     kv_pages pages;
     kv_index index;
-    size_t n_promised; /* sliding pages that sequences were promised in all, whether taken or not */
+    size_t n_promised;      /* sliding pages that sequences were promised in all, whether taken or not */
+    kv_sequence *sequences; /* all of them, a list */
+    bool watched;           /* copies are noted */
+    kv_copy copies[KV_MAX_COPIES];
+    size_t n_copies;
 };
 
 struct kv_sequence {
     kv_cache *cache;
+    kv_sequence *next, *previous; /* of the cache's */
     kv_key key;
     size_t length;
     size_t n_pages;            /* entries of each table */
@@ -48,8 +53,8 @@ static inline size_t kv_window_page(const kv_cache *c, size_t position) {
 
 /* A free page; other sequences' leftovers make room. NO_PAGE when all is in use. */
 int32_t kv_cache_take(kv_cache *c, int kind);
-/* Copies the first n rows of a page. */
-void kv_cache_copy_rows(const kv_cache *c, int kind, int32_t to, int32_t from, size_t n);
+/* Copies the first n rows of a page. False: the copy could not be noted. */
+bool kv_cache_copy_rows(kv_cache *c, int kind, int32_t to, int32_t from, size_t n);
 
 /* ---- sequence.c */
 void kv_node_hold(kv_index *x, int32_t node);

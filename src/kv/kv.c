@@ -113,7 +113,11 @@ int32_t kv_cache_take(kv_cache *c, int kind) {
 
 /* ---- inside a page */
 
-void kv_cache_copy_rows(const kv_cache *c, int kind, int32_t to, int32_t from, size_t n) {
+bool kv_cache_copy_rows(kv_cache *c, int kind, int32_t to, int32_t from, size_t n) {
+    if (c->watched) {
+        if (c->n_copies == KV_MAX_COPIES) return false;
+        c->copies[c->n_copies++] = (kv_copy){.kind = kind, .to = to, .from = from, .n_rows = n};
+    }
     uint8_t *out = kv_pages_at(&c->pages, kind, to);
     const uint8_t *in = kv_pages_at(&c->pages, kind, from);
     for (uint32_t i = 0; i < c->h->n_own; i++) {
@@ -125,6 +129,7 @@ void kv_cache_copy_rows(const kv_cache *c, int kind, int32_t to, int32_t from, s
             memcpy(out + at, in + at, plane / CPU_PAGE * n);
         }
     }
+    return true;
 }
 
 uint8_t *kv_plane_at(const kv_cache *c, uint32_t layer, size_t i, int32_t page) {
@@ -148,3 +153,18 @@ uint8_t *kv_values(const kv_sequence *s, uint32_t layer, uint32_t head, size_t p
 size_t kv_cache_pages(const kv_cache *c, int kind) { return c->pages.pools[kind].n_pages; }
 
 int32_t kv_sequence_page(const kv_sequence *s, int kind, size_t page) { return s->tables[kind][page]; }
+
+void kv_cache_watch_copies(kv_cache *c) { c->watched = true; }
+
+size_t kv_cache_take_copies(kv_cache *c, kv_copy out[KV_MAX_COPIES]) {
+    size_t n = c->n_copies;
+    memcpy(out, c->copies, n * sizeof *out);
+    c->n_copies = 0;
+    return n;
+}
+
+void kv_cache_forget(kv_cache *c) {
+    for (kv_sequence *s = c->sequences; s; s = s->next) kv_sequence_release(s);
+    while (kv_index_evict(&c->index)) continue;
+    c->n_copies = 0;
+}

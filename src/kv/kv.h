@@ -98,8 +98,21 @@ bool kv_sequence_continue(kv_sequence *s, size_t keep, size_t n, facet_status *s
 uint8_t *kv_keys(const kv_sequence *s, uint32_t layer, uint32_t head, size_t page);
 uint8_t *kv_values(const kv_sequence *s, uint32_t layer, uint32_t head, size_t page);
 
-/* For those who keep keys and values elsewhere, by the same pages: how many pages of a kind (KV_FULL, KV_SLIDING) there
- * can be, and which of them holds positions from page * CPU_PAGE on; NO_PAGE where none does. */
+/* Rows [0, n_rows) of a page that were copied to another page. */
+enum { KV_MAX_COPIES = 64 };
+typedef struct kv_copy {
+    int kind;
+    int32_t to, from;
+    size_t n_rows;
+} kv_copy;
+/* From now on copies are noted, and refused when KV_MAX_COPIES of them were not taken. */
+void kv_cache_watch_copies(kv_cache *cache);
+/* Those since the last call, in order; returns how many. */
+size_t kv_cache_take_copies(kv_cache *cache, kv_copy out[KV_MAX_COPIES]);
+/* All is forgotten: every sequence is empty, the index too. */
+void kv_cache_forget(kv_cache *cache);
+/* For those who keep keys and values elsewhere, by the same pages: how many pages of a kind (KV_FULL, KV_SLIDING)
+ * there can be, and which of them holds positions from page * CPU_PAGE on; NO_PAGE where none does. */
 size_t kv_cache_pages(const kv_cache *cache, int kind);
 int32_t kv_sequence_page(const kv_sequence *s, int kind, size_t page);
 

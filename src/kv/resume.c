@@ -93,7 +93,7 @@ static bool copy_tail(kv_sequence *s, size_t page, size_t n) {
         if (from == NO_PAGE) continue;
         int32_t to = ok ? kv_cache_take(c, kind) : NO_PAGE;
         ok = ok && to != NO_PAGE;
-        if (ok) kv_cache_copy_rows(c, kind, to, from, n);
+        ok = ok && kv_cache_copy_rows(c, kind, to, from, n);
         kv_pages_release(&c->pages, kind, from);
         s->tables[kind][page] = to;
     }

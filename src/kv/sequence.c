@@ -26,7 +26,10 @@ facet_status kv_sequence_new(kv_sequence **out, kv_cache *cache, size_t n_contex
                        .tables = {tables, tables + n},
                        .spare = {tables + 2 * n, tables + 3 * n},
                        .node = NO_NODE,
-                       .tail = NO_NODE};
+                       .tail = NO_NODE,
+                       .next = cache->sequences};
+    if (s->next) s->next->previous = s;
+    cache->sequences = s;
     *out = s;
     return FACET_OK;
 }
@@ -34,6 +37,8 @@ facet_status kv_sequence_new(kv_sequence **out, kv_cache *cache, size_t n_contex
 void kv_sequence_free(kv_sequence *s) {
     if (!s) return;
     kv_sequence_release(s);
+    if (s->next) s->next->previous = s->previous;
+    *(s->previous ? &s->previous->next : &s->cache->sequences) = s->next;
     free(s->memory);
     free(s);
 }

@@ -185,13 +185,21 @@ static bool enter_layer(const pool_worker *t, forward *f, uint32_t layer) {
     return f->n_rows > 0;
 }
 
-static void step_main(const pool_worker *t, void *ctx) {
-    forward *f = ctx;
+static void begin_step(const pool_worker *t, forward *f) {
     for_rows(t, f, 0, embed_row, 0, NULL);
     rope_prepare(t, f);
     if (f->h->n_ple) ple_embed(t, f);
-    for_rows(t, f, 0, attention_norm_row, attention_kinds(f, 0), f->normed);
-    for (uint32_t layer = 0; layer < f->h->n_layer && enter_layer(t, f, layer); layer++) compute_layer(t, f, layer);
+}
+
+static void compute_layers(const pool_worker *t, forward *f, uint32_t first, uint32_t end) {
+    for_rows(t, f, first, attention_norm_row, attention_kinds(f, first), f->normed);
+    for (uint32_t layer = first; layer < end && enter_layer(t, f, layer); layer++) compute_layer(t, f, layer);
+}
+
+static void step_main(const pool_worker *t, void *ctx) {
+    forward *f = ctx;
+    begin_step(t, f);
+    compute_layers(t, f, 0, f->h->n_layer);
 }
 
 /* Where no layer shares KV and a token is not wanted it leaves in the last layer, so `hidden` holds wanted rows only.
@@ -200,6 +208,34 @@ void forward_step(forward *f, const forward_segment *segments, size_t n_segments
                   size_t *n_hidden) {
     collect_rows(f, segments, n_segments);
     pool_run(f->threads, step_main, f);
+    *hidden = f->hidden;
+    *n_hidden = f->n_rows;
+}
+
+/* ---- a step in parts */
+
+static void begin_main(const pool_worker *t, void *ctx) { begin_step(t, ctx); }
+
+void forward_begin(forward *f, const forward_segment *segments, size_t n_segments) {
+    collect_rows(f, segments, n_segments);
+    pool_run(f->threads, begin_main, f);
+}
+
+typedef struct layers_job {
+    forward *f;
+    uint32_t first, end;
+} layers_job;
+
+static void layers_main(const pool_worker *t, void *ctx) {
+    const layers_job *job = ctx;
+    compute_layers(t, job->f, job->first, job->end);
+}
+
+void forward_layers(forward *f, uint32_t first, uint32_t end) {
+    pool_run(f->threads, layers_main, &(layers_job){.f = f, .first = first, .end = end});
+}
+
+void forward_results(const forward *f, const float **hidden, size_t *n_hidden) {
     *hidden = f->hidden;
     *n_hidden = f->n_rows;
 }

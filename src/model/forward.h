@@ -46,22 +46,29 @@ void forward_head(forward *f, const float *hidden, size_t n_rows, float *logits)
 const float *forward_recall(forward *f, const float *hidden, size_t n_rows, const lora_set *adapters);
 
 /* Moves the rows of a shift (kv.h) to where the sequence has them now, on the caller's thread, also while a step of
- * other sequences runs. A key is turned back by the angles of its old position and on by those of the new one, the same
- * angles that a step takes. `work`: forward_shift_floats. */
+ * other sequences runs. A key is turned back by the angles of its old position and on by those of the new one, the
+ * same angles that a step takes. `work`: forward_shift_floats. */
 size_t forward_shift_floats(const forward *f);
 void forward_shift(const forward *f, const kv_sequence *kv, const kv_shift *shift, float *work);
-
-/* For those who measure what products are fed: called before each product of a step, and for each expert, with its
- * inputs as floats: row i begins at x + (rows ? rows[i] : i) * w->m.n_cols. Calls for different matrices or experts may
- * come from several threads at once. Set between steps; NULL: none. */
-typedef void (*forward_watcher)(void *ctx, const weight *w, uint32_t expert, const float *x, const uint32_t *rows,
-                                size_t n_rows);
-void forward_watch(forward *f, forward_watcher fn, void *ctx);
 
 /* For models that are still arriving: called on one thread before each layer, while the others wait; false ends the
  * step there, and nothing of it counts. NULL: none. */
 typedef bool (*forward_gate)(void *ctx, uint32_t layer);
 void forward_set_gate(forward *f, forward_gate fn, void *ctx);
+
+/* A step in parts, for those who compute some of its layers elsewhere: forward_begin collects the rows and computes
+ * their embeddings and angles; forward_layers computes layers [first, end), the residual stream of all rows being in
+ * `x`, and after the last layer the final hidden states. See model/pass.h for the rows and buffers. */
+void forward_begin(forward *f, const forward_segment *segments, size_t n_segments);
+void forward_layers(forward *f, uint32_t first, uint32_t end);
+void forward_results(const forward *f, const float **hidden, size_t *n_hidden);
+
+/* For those who measure what products are fed: called before each product of a step, and for each expert, with its
+ * inputs as floats: row i begins at x + (rows ? rows[i] : i) * w->m.n_cols. Calls for different matrices or experts
+ * may come from several threads at once. Set between steps; NULL: none. */
+typedef void (*forward_watcher)(void *ctx, const weight *w, uint32_t expert, const float *x, const uint32_t *rows,
+                                size_t n_rows);
+void forward_watch(forward *f, forward_watcher fn, void *ctx);
 
 /* For tests: called on one thread after each layer with the residual stream of the rows still in the pass. */
 typedef void (*forward_observer)(void *ctx, uint32_t layer, const float *x, size_t n_rows, size_t n_embd);

@@ -1,4 +1,5 @@
-/* What the parts of the forward pass share: the buffers of a step and the operations on them. Private to src/model.
+/* What the parts of the forward pass share: the buffers of a step and the operations on them. Private to src/model
+ * and to the back ends that compute a part of the layers.
  *
  * Every function that takes a pool_worker is entered by all threads of the pool together. Those named pass_* and
  * layer_* that say so end with a pool_sync, so that what they wrote is there for everybody afterwards. */
@@ -128,10 +129,10 @@ struct forward {
     size_t up_floats;
     pass_thread *thread; /* [n_threads] */
 
-    forward_watcher watcher;
-    void *watcher_ctx;
     forward_gate gate;
     void *gate_ctx;
+    forward_watcher watcher;
+    void *watcher_ctx;
     forward_observer observer;
     void *observer_ctx;
     void *memory;
@@ -178,6 +179,9 @@ void attention_output(const pool_worker *t, forward *f, uint32_t layer); /* y = 
 void ffn_dense(const pool_worker *t, forward *f, uint32_t layer);        /* y = the dense feed-forward of `in` */
 void experts_compute(const pool_worker *t, forward *f, uint32_t layer);  /* y = norm(y) + norm(experts(x)) */
 void ple_embed(const pool_worker *t, forward *f);                        /* keeps the embeddings of all rows */
-void ple_project(const pool_worker *t, forward *f, uint32_t layer);      /* y = proj @ (gelu(inp_gate @ x) * ple) */
+/* The tokens' own slices of layers [first, end), for all rows or those that are wanted: out[row][layer][n_ple]. Not
+ * inside of a pool_run. */
+void ple_slices(forward *f, uint32_t first, uint32_t end, bool wanted_only, float *out);
+void ple_project(const pool_worker *t, forward *f, uint32_t layer); /* y = proj @ (gelu(inp_gate @ x) * ple) */
 
 #endif

@@ -37,6 +37,39 @@ static void gate_row(const pool_worker *t, forward *f, uint32_t layer, size_t i)
     cpu_gelu_mul(f->cpu, gate, b, n, gate);
 }
 
+typedef struct slices_job {
+    forward *f;
+    uint32_t first, end;
+    bool wanted_only;
+    float *out;
+} slices_job;
+
+static void slices_main(const pool_worker *t, void *ctx) {
+    const slices_job *job = ctx;
+    forward *f = job->f;
+    size_t n = f->h->n_ple, width = (job->end - job->first) * n, begin, end;
+    const matrix *table = &f->w->per_layer_token_embd.m;
+    while (pool_next(t, f->n_rows, 4, &begin, &end)) {
+        size_t at = 0;
+        for (size_t i = 0; job->wanted_only && i < begin; i++) at += f->rows[i].wanted;
+        for (size_t i = begin; i < end; i++) {
+            if (job->wanted_only && !f->rows[i].wanted) continue;
+            float *out = job->out + (job->wanted_only ? at++ : i) * width;
+            for (uint32_t l = job->first; l < job->end; l++, out += n) {
+                float *a = row_slice(table, (size_t)f->rows[i].token, l * n, n, f->thread[t->index].head);
+                if (f->adapted) adapt_ple_slice(f, i, l, a);
+                memcpy(out, a, n * sizeof *out);
+            }
+        }
+    }
+    pool_sync(t);
+}
+
+void ple_slices(forward *f, uint32_t first, uint32_t end, bool wanted_only, float *out) {
+    pool_run(f->threads, slices_main,
+             &(slices_job){.f = f, .first = first, .end = end, .wanted_only = wanted_only, .out = out});
+}
+
 static void gate_rows(const pool_worker *t, forward *f, uint32_t layer, unsigned kinds) {
     size_t t0, t1;
     while (pool_next(t, f->n_rows, pass_group(f, kinds, f->n_rows), &t0, &t1)) {

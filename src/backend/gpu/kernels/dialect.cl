@@ -1,0 +1,161 @@
+/* The language of the kernels: words that mean the same in OpenCL C 1.2 and in CUDA C. Everything behind this file is
+ * written in them, so that what one of both proves holds for the text of the other.
+ *
+ * A kernel runs in work groups of one dimension, LOCAL_ID in a group, the group at (GROUP_X, GROUP_Y). GROUP is the
+ * number of work items of the ordinary kernels, PRODUCT_ROWS * 8 that of products: both come from the device's limits.
+ * Text before this file defines them. */
+#ifdef __OPENCL_VERSION__
+#pragma OPENCL FP_CONTRACT OFF
+#define KERNEL   __kernel
+#define FN       static inline
+#define GLOBAL   __global
+#define LOCAL    __local
+#define BARRIER  barrier(CLK_LOCAL_MEM_FENCE)
+#define LOCAL_ID ((int)get_local_id(0))
+#define GROUP_X  ((int)get_group_id(0))
+#define GROUP_Y  ((int)get_group_id(1))
+#define AS_FLOAT(x) as_float(x)
+#define AS_UINT(x)  as_uint(x)
+typedef ulong wide;
+
+FN float half_to_float(uint bits) {
+    ushort h = (ushort)bits;
+    return vload_half(0, (const half *)&h);
+}
+FN uint float_to_half(float x) {
+    ushort h;
+    vstore_half_rte(x, 0, (half *)&h);
+    return h;
+}
+
+/* sum + the inner product of four signed bytes each */
+#ifdef cl_khr_integer_dot_product
+#pragma OPENCL EXTENSION cl_khr_integer_dot_product : enable
+#endif
+#if defined(USE_DOT) && defined(__opencl_c_integer_dot_product_input_4x8bit_packed)
+FN int dot4(uint a, uint b, int sum) { return sum + dot_4x8packed_ss_int(a, b); }
+#else
+FN int dot4(uint a, uint b, int sum) {
+    int4 p = convert_int4(as_char4(a)) * convert_int4(as_char4(b));
+    return sum + ((p.x + p.y) + (p.z + p.w));
+}
+#endif
+
+#else
+#define KERNEL   extern "C" __global__
+#define FN       static __device__ __forceinline__
+#define GLOBAL
+#define LOCAL    __shared__
+#define BARRIER  __syncthreads()
+#define LOCAL_ID ((int)threadIdx.x)
+#define GROUP_X  ((int)blockIdx.x)
+#define GROUP_Y  ((int)blockIdx.y)
+#define AS_FLOAT(x) __uint_as_float(x)
+#define AS_UINT(x)  __float_as_uint(x)
+typedef unsigned char uchar;
+typedef unsigned short ushort;
+typedef unsigned int uint;
+typedef unsigned long long wide;
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
+FN float half_to_float(uint bits) {
+    float x;
+    ushort h = (ushort)bits;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
+    return x;
+}
+FN uint float_to_half(float x) {
+    ushort h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
+    return h;
+}
+FN int dot4(uint a, uint b, int sum) { return __dp4a((int)a, (int)b, sum); }
+#define fma  fmaf
+#define sqrt sqrtf
+#define rint rintf
+#define round roundf
+#define fmax fmaxf
+#endif
+
+/* Numbers from packed words. */
+FN uint byte_at(uint word, int i) { return word >> 8 * i & 255; }
+FN int signed_byte(uint word, int i) { return (int)(word << (24 - 8 * i)) >> 24; }
+
+/* ---- functions, as the same sequences of IEEE operations as base/scalar_math.h */
+
+FN float larger(float a, float b) { return a > b ? a : b; }
+FN float power_of_two(int k) { return AS_FLOAT((uint)(k + 127) << 23); }
+
+FN float exact_exp(float x) {
+    x = x < 89.0f ? x : 89.0f;
+    x = -104.0f > x ? -104.0f : x;
+    float t = fma(x, 0x1.715476p+0f, 0x1.8p23f), k = t - 0x1.8p23f;
+    int ki = (int)(AS_UINT(t) - AS_UINT(0x1.8p23f));
+    float r = fma(k, 0x1.05c61p-29f, fma(k, -0x1.62e43p-1f, x));
+    float p = fma(0x1.6dbc4cp-10f, r, 0x1.124136p-7f);
+    p = fma(p, r, 0x1.555454p-5f);
+    p = fma(p, r, 0x1.555488p-3f);
+    p = fma(p, r, 0.5f);
+    p = fma(p, r * r, r) + 1.0f;
+    int all = (int)((uint)(ki & 511) << 23), part = all >> 24;
+    return p * power_of_two(part) * power_of_two((all >> 23) - part);
+}
+
+FN float exact_tanh(float x) {
+    float a = AS_FLOAT(AS_UINT(x) & 0x7fffffffu), z = a * a;
+    float p = fma(0x1.246dfcp-9f, z, -0x1.0ee55cp-7f);
+    p = fma(p, z, 0x1.6418d8p-6f);
+    p = fma(p, z, -0x1.b9fa8ap-5f);
+    p = fma(p, z, 0x1.11109ep-3f);
+    p = fma(p, z, -0x1.555554p-2f);
+    float small = fma(a * z, p, a), c = 10.0f < a ? 10.0f : a;
+    float large = 1.0f - 2.0f / (exact_exp(c + c) + 1.0f);
+    return AS_FLOAT(AS_UINT(a < 0.6f ? small : large) | (AS_UINT(x) & 0x80000000u));
+}
+
+/* ---- sums of a group. They are macros since pointers to local memory as arguments of functions, and barriers behind
+ * conditions, are more than some compilers can take. The result is shared[0], for all. */
+
+/* The largest of every work item's value. */
+#define GROUP_MAX(value, shared)                                                                                      \
+    do {                                                                                                              \
+        BARRIER;                                                                                                      \
+        shared[LOCAL_ID] = (value);                                                                                   \
+        BARRIER;                                                                                                      \
+        for (int max_step = GROUP / 2; max_step > 0; max_step /= 2) {                                                 \
+            if (LOCAL_ID < max_step) shared[LOCAL_ID] = larger(shared[LOCAL_ID], shared[LOCAL_ID + max_step]);        \
+            BARRIER;                                                                                                  \
+        }                                                                                                             \
+    } while (0)
+
+/* The contract's tree over the first sixteen work items' values. */
+#define SUM_LANES(value, shared)                                                                                      \
+    do {                                                                                                              \
+        BARRIER;                                                                                                      \
+        if (LOCAL_ID < 16) shared[LOCAL_ID] = (value);                                                                \
+        BARRIER;                                                                                                      \
+        for (int lane_step = 8; lane_step > 0; lane_step /= 2) {                                                      \
+            if (LOCAL_ID < lane_step) shared[LOCAL_ID] += shared[LOCAL_ID + lane_step];                               \
+            BARRIER;                                                                                                  \
+        }                                                                                                             \
+    } while (0)
+
+/* result = 1 / sqrt(mean square + eps) of n floats, ITEM(i) being the i-th, by the contract's rule 2. `shared` has
+ * STAGE places, through which the floats come to the sixteen lanes. */
+#define STAGE (8 * GROUP)
+#define INVERSE_RMS(result, ITEM, n, eps, shared)                                                                     \
+    do {                                                                                                              \
+        float rms_sum = 0;                                                                                            \
+        for (int rms_at = 0; rms_at < (n); rms_at += STAGE) {                                                         \
+            BARRIER;                                                                                                  \
+            for (int rms_i = LOCAL_ID; rms_i < STAGE && rms_at + rms_i < (n); rms_i += GROUP)                         \
+                shared[rms_i] = ITEM(rms_at + rms_i);                                                                 \
+            BARRIER;                                                                                                  \
+            for (int rms_i = LOCAL_ID; LOCAL_ID < 16 && rms_i < STAGE && rms_at + rms_i < (n); rms_i += 16)           \
+                rms_sum = fma(shared[rms_i], shared[rms_i], rms_sum);                                                 \
+        }                                                                                                             \
+        SUM_LANES(rms_sum, shared);                                                                                   \
+        result = 1.0f / sqrt(shared[0] / (float)(n) + (eps));                                                         \
+    } while (0)

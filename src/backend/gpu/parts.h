@@ -1,0 +1,152 @@
+/* The insides of a pass on a device, shared by its files. Private to backend/gpu. */
+#ifndef FACET_BACKEND_GPU_PARTS_H
+#define FACET_BACKEND_GPU_PARTS_H
+
+#include "backend/gpu/gpu.h"
+#include "backend/gpu/rows.h"
+
+/* Kernels beside the products. */
+#define GPU_STEPS(X)                                                                                                 \
+    X(residual_norm)                                                                                                 \
+    X(quantise) X(gelu_mul) X(gelu_mul_halves) X(soft_cap) X(gather_rows) X(ple_gate) X(router_input)                \
+        X(choose_experts) X(combine_experts) X(lora_low) X(lora_add)
+#define GPU_ATTENTION(X) X(finish_heads) X(attend) X(attend_merge)
+
+/* A product's programs: one token, PRODUCT_TOKENS together, slots of experts. */
+/* Spans of single heads that attention computes side by side at most. */
+enum { GPU_PARTIALS = 4096 };
+
+enum { PRODUCT_ONE, PRODUCT_MANY, PRODUCT_EXPERTS, PRODUCT_VARIANTS, PRODUCT_TOKENS = 8, PRODUCT_SPLIT = 8 };
+
+typedef struct gpu_matrix {
+    const weight *of; /* NULL: the matrix is not on the device */
+    gpu_buffer words;
+    quant_type type;
+    rows_input input;
+    size_t row_words, n_blocks, n_rows, n_cols;
+    size_t expert_groups; /* groups of 32 rows of one expert */
+    int scale_at;         /* in vectors, or -1 */
+} gpu_matrix;
+
+/* Places in `vectors`, -1: there is none. */
+typedef struct gpu_layer {
+    int attn_norm, attn_q_norm, attn_k_norm, post_attention_norm, ffn_norm, post_ffw_norm, output_scale, post_norm;
+    int router_scale, down_scale, pre_ffw_norm_2, post_ffw_norm_1, post_ffw_norm_2;
+    uint64_t kv_at; /* of an owning layer in a page of its kind */
+} gpu_layer;
+
+/* Activations as products want them. */
+typedef struct gpu_input {
+    const gpu_buffer *x;
+    gpu_buffer codes[ROWS_N_INPUTS], scales[ROWS_N_INPUTS], sums[ROWS_N_INPUTS];
+} gpu_input;
+
+struct gpu {
+    gpu_device *device;
+    const hparams *h;
+    const weights *w;
+    const cpu_table *cpu;
+    pool *threads;
+    gpu_options options;
+    size_t ubatch;
+    facet_kv_type kv_type;
+    uint64_t bytes;
+    facet_status status; /* the first failure of a step; everything after it is left out */
+    facet_error error;
+
+    size_t group, product_rows; /* work items of ordinary kernels; rows of a product's group */
+    gpu_program *steps_program, *attention_program, *product_programs[QUANT_N_TYPES][PRODUCT_VARIANTS];
+    gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS];
+#define X(name) gpu_kernel *name;
+    GPU_STEPS(X)
+    GPU_ATTENTION(X)
+#undef X
+
+    gpu_matrix *matrices; /* [w->n_matrices] by weight.index */
+    gpu_buffer vectors;
+    size_t n_vectors;  /* floats */
+    gpu_layer *layers; /* [n_layer] */
+    int output_norm, ple_norm;
+
+    gpu_buffer pool[KV_KINDS];
+    size_t n_pages[KV_KINDS];
+    uint64_t page_bytes[KV_KINDS];
+
+    /* a step's rows */
+    size_t n_rows, n_wanted;
+    gpu_buffer rows[2]; /* [ubatch][4] of all rows, of those that stay to the end */
+    gpu_buffer index;   /* [ubatch] the wanted rows */
+    gpu_buffer tables, angles;
+    size_t tables_capacity; /* ints */
+    uint32_t *table_at;     /* [ubatch] where each segment's begin */
+    int32_t *host_ints;     /* of rows, index and tables, before they are sent */
+    float *host_floats;     /* angles, or slices of the per-layer embeddings, before they are sent */
+    size_t angle_width, pairs[2];
+    uint32_t part_first[2], part_end[2];    /* layers before and behind the point where rows leave */
+    int part;                               /* the present one */
+    size_t first_span[2][2], n_spans[2][2]; /* by part and kind of layer */
+
+    gpu_buffer x, gathered, x0, normed, y, q, q_gathered, k, v, ff, up, hidden, logits;
+    gpu_buffer ple_a[2], ple_b[2], ple_rows; /* by part */
+    gpu_buffer *x_now, *q_now;               /* x and q, or gathered and q_gathered */
+    gpu_buffer partial;
+    size_t partial_floats;
+    gpu_input input;
+    size_t n_hidden;
+    float *host_hidden;           /* [ubatch][n_embd] */
+    const lora_set **hidden_sets; /* [ubatch] */
+
+    /* experts */
+    gpu_buffer router, e, chosen, factor, slot_mid, slot_both, slot_out;
+};
+
+#define GPU_BUF(b)  gpu_arg_buffer(&(b))
+#define GPU_PTR(b)  gpu_arg_buffer(b)
+#define GPU_I(i)    gpu_arg_int((int64_t)(i))
+#define GPU_F(f)    gpu_arg_float(f)
+#define GPU_WIDE(w) gpu_arg_wide(w)
+/* A launch that does nothing after a failure; its own failure is kept in g->status. */
+#define GPU_LAUNCH(g, kernel, groups_x, groups_y, group, ...)                                                        \
+    gpu_launch(g, kernel, groups_x, groups_y, group, (const gpu_argument[]){__VA_ARGS__},                            \
+               sizeof((const gpu_argument[]){__VA_ARGS__}) / sizeof(gpu_argument))
+void gpu_launch(gpu *g, gpu_kernel *k, size_t groups_x, size_t groups_y, size_t group, const gpu_argument *arguments,
+                size_t n_arguments);
+void gpu_write(gpu *g, const gpu_buffer *to, const void *data, size_t n_bytes);
+void gpu_read_at(gpu *g, const gpu_buffer *from, size_t first, float *out, size_t n_floats);
+
+static inline size_t gpu_groups(size_t n, size_t group) { return (n + group - 1) / group; }
+
+/* ---- programs.c */
+facet_status gpu_programs_open(gpu *g, facet_error *err);
+void gpu_programs_close(gpu *g);
+/* Of the matrices' formats, once they are known. */
+facet_status gpu_products_open(gpu *g, facet_error *err);
+
+/* ---- memory.c: everything in the device's memory but weights is carved here; with g->device->... see there */
+facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_error *err);
+void gpu_memory_close(gpu *g);
+
+/* ---- upload.c */
+facet_status gpu_weights_open(gpu *g, bool only_count, facet_error *err);
+facet_status gpu_weights_upload(gpu *g, facet_error *err);
+void gpu_weights_close(gpu *g);
+/* Allocates, or counts. */
+facet_status gpu_take(gpu *g, gpu_buffer *out, uint64_t n_bytes, bool only_count, facet_error *err);
+
+/* ---- product.c */
+/* x as the products of the matrices (NULL: none) want it. */
+void gpu_prepare(gpu *g, const gpu_buffer *x, size_t n_tokens, size_t n_cols, const weight *const *list, size_t n);
+/* out[t * ldo + r] = row first_row + r of w . token t, r < n_rows; from what gpu_prepare made. */
+void gpu_product(gpu *g, const weight *w, size_t first_row, size_t n_rows, size_t n_tokens, const gpu_buffer *out,
+                 size_t ldo);
+/* The same for slots of experts: slot s belongs to the expert chosen[s] and to the prepared token s / per_row. */
+void gpu_product_slots(gpu *g, const weight *w, size_t n_slots, size_t per_row, const gpu_buffer *out, size_t ldo);
+
+/* ---- layers.c: launches only */
+void gpu_layers(gpu *g);
+void gpu_logits(gpu *g, const gpu_buffer *hidden, size_t n_rows);
+
+/* ---- check.c: the self-test */
+facet_status gpu_check(gpu *g, facet_error *err);
+
+#endif

@@ -1,0 +1,102 @@
+/* The kernels: which programs there are, with which definitions. See parts.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/gpu/parts.h"
+#include "backend/gpu/text.h"
+
+typedef struct text {
+    const char *begin;
+    size_t n_bytes;
+} text;
+
+#define TEXT_OF(name) ((text){gpu_text_##name, (size_t)(gpu_text_##name##_end - gpu_text_##name)})
+
+static facet_status build(gpu *g, gpu_program **out, const char *name, const char *defines, text body,
+                          facet_error *err) {
+    text dialect = TEXT_OF(dialect);
+    const char *pieces[2] = {dialect.begin, body.begin};
+    size_t sizes[2] = {dialect.n_bytes, body.n_bytes};
+    gpu_source source = {.name = name, .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 2};
+    return g->device->driver->program_new(g->device, out, &source, g->options.cache, err);
+}
+
+/* Sizes of groups that every device of its class can run, powers of two. */
+static facet_status choose_groups(gpu *g, facet_error *err) {
+    const gpu_limits *l = &g->device->limits;
+    g->group = l->group >= 128 ? 128 : 64;
+    g->product_rows = l->group >= 256 && l->local_bytes >= 24 << 10 ? 32 : l->group >= 128 ? 16 : 8;
+    if (l->group >= 64 && l->local_bytes >= 8 << 10) return FACET_OK;
+    return error_set(err, FACET_ERROR_UNSUPPORTED, "%s: groups of %zu work items with %zu bytes are too small",
+                     l->name, l->group, l->local_bytes);
+}
+
+static facet_status open_steps(gpu *g, facet_error *err) {
+    char defines[128];
+    snprintf(defines, sizeof defines, "-DGROUP=%zu", g->group);
+    FACET_TRY(build(g, &g->steps_program, "steps", defines, TEXT_OF(steps), err));
+    const gpu_driver *driver = g->device->driver;
+#define X(name) FACET_TRY(driver->kernel_new(g->device, &g->name, g->steps_program, #name, err));
+    GPU_STEPS(X)
+#undef X
+    return FACET_OK;
+}
+
+static facet_status open_attention(gpu *g, facet_error *err) {
+    char defines[128];
+    size_t head = gpu_groups(hparams_max_head_dim(g->h), g->group) * g->group;
+    const char *kv = g->kv_type == FACET_KV_Q8_0 ? "KV_Q8_0" : g->kv_type == FACET_KV_F32 ? "KV_F32" : "KV_F16";
+    snprintf(defines, sizeof defines, "-DGROUP=%zu -DMAX_HEAD=%zu -D%s", g->group, head, kv);
+    FACET_TRY(build(g, &g->attention_program, "attention", defines, TEXT_OF(attention), err));
+    const gpu_driver *driver = g->device->driver;
+#define X(name) FACET_TRY(driver->kernel_new(g->device, &g->name, g->attention_program, #name, err));
+    GPU_ATTENTION(X)
+#undef X
+    return FACET_OK;
+}
+
+facet_status gpu_programs_open(gpu *g, facet_error *err) {
+    FACET_TRY(choose_groups(g, err));
+    FACET_TRY(open_steps(g, err));
+    return open_attention(g, err);
+}
+
+static facet_status open_product(gpu *g, quant_type type, int variant, facet_error *err) {
+    char defines[160];
+    const rows_format *f = rows_format_of(type);
+    snprintf(defines, sizeof defines, "-DGROUP=%zu -DPRODUCT_ROWS=%zu -D%s -DTOKENS=%d%s", g->group, g->product_rows,
+             f->define, variant == PRODUCT_MANY ? PRODUCT_TOKENS : 1, variant == PRODUCT_EXPERTS ? " -DEXPERTS" : "");
+    gpu_program **program = &g->product_programs[type][variant];
+    text body = f->input == ROWS_FLOAT ? TEXT_OF(product_float) : TEXT_OF(product);
+    FACET_TRY(build(g, program, f->define, defines, body, err));
+    return g->device->driver->kernel_new(g->device, &g->product_kernels[type][variant], *program, "product", err);
+}
+
+facet_status gpu_products_open(gpu *g, facet_error *err) {
+    for (size_t i = 0; i < g->w->n_matrices; i++) {
+        const gpu_matrix *m = &g->matrices[i];
+        if (!m->of) continue;
+        int first = m->expert_groups ? PRODUCT_EXPERTS : PRODUCT_ONE,
+            end = m->expert_groups ? PRODUCT_VARIANTS : PRODUCT_EXPERTS;
+        for (int v = first; v < end; v++) {
+            if (!g->product_kernels[m->type][v]) FACET_TRY(open_product(g, m->type, v, err));
+        }
+    }
+    return FACET_OK;
+}
+
+void gpu_programs_close(gpu *g) {
+    const gpu_driver *driver = g->device->driver;
+#define X(name) driver->kernel_free(g->device, g->name);
+    GPU_STEPS(X)
+    GPU_ATTENTION(X)
+#undef X
+    for (int type = 0; type < QUANT_N_TYPES; type++) {
+        for (int v = 0; v < PRODUCT_VARIANTS; v++) {
+            driver->kernel_free(g->device, g->product_kernels[type][v]);
+            driver->program_free(g->device, g->product_programs[type][v]);
+        }
+    }
+    driver->program_free(g->device, g->steps_program);
+    driver->program_free(g->device, g->attention_program);
+}
