@@ -87,8 +87,10 @@ size_t cpu_matmul_grain(const cpu_table *cpu, quant_type type, size_t n_tokens) 
 }
 
 size_t cpu_scratch_bytes(const cpu_table *cpu, size_t max_cols) {
-    size_t bytes = cpu_row_stride(CPU_INPUT_Q8_256, max_cols), row = 2 * cpu_row_stride(CPU_INPUT_F32, max_cols);
-    if (row > bytes) bytes = row; /* gemm_float: two rows of floats */
+    size_t bytes = cpu_row_stride(CPU_INPUT_Q8_256, max_cols);
+    size_t rows = CPU_FLOAT_ROWS * cpu_row_stride(CPU_INPUT_F32, max_cols);
+    if (rows > bytes) bytes = rows;
+    if (bytes < CPU_FLOAT_ROWS_BYTES) bytes = CPU_FLOAT_ROWS_BYTES;
     for (int type = 0; type < QUANT_N_TYPES; type++) {
         if (!cpu->gemm[type]) continue;
         size_t panel = panel_bytes(cpu->gemm[type], max_cols), panels = panel > PANELS_BYTES ? panel : PANELS_BYTES;

@@ -44,6 +44,9 @@ typedef struct cpu_gemm {
     void (*tile)(const void *panel, const void *tile, size_t n_cols, size_t width, float *out);
 } cpu_gemm;
 
+/* What gemm_float may use of its scratch; never less than CPU_FLOAT_ROWS rows of floats. */
+enum { CPU_FLOAT_ROWS = 4, CPU_FLOAT_ROWS_BYTES = 96 * 1024 };
+
 /* out[t * ldo + i] = row (row + i) of w times token t of a packed tile of at most CPU_FEW tokens */
 enum { CPU_FEW = 8 };
 typedef void cpu_few_fn(const matrix *w, size_t row, size_t n_rows, const void *tile, size_t n_tokens, float *out,

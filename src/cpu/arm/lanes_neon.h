@@ -11,6 +11,7 @@
 #define LANES_NAME(name) name##_neon
 /* For functions whose small arrays of lanes must become registers. */
 #define LANES_INLINE static inline __attribute__((always_inline))
+enum { LANES_TILE_ROWS = 2, LANES_TILE_COLS = 3 }; /* of sums in registers, beside what they are made from */
 
 typedef struct lanes {
     float32x4_t a, b, c, d;

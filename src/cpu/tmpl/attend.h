@@ -2,8 +2,8 @@
  * lanes_ISA.h.
  *
  * Queries go through in groups of up to GROUP, so that a key or value that was read and converted serves all of them:
- * scores of a few keys at a time with 2 queries x 3 keys in registers; then p; then for each page 16 outputs of all
- * the group's queries at a time, keys in order. Queries of a group see different ranges: what all see is done
+ * scores of a few keys at a time with a tile of queries x keys in registers; then p; then for a few values at a time,
+ * keys in order, all outputs of the group's queries. Queries of a group see different ranges: what all see is done
  * together, what lies before and behind it query by query, which keeps each query's order. */
 #include <math.h>
 #include <string.h>
@@ -11,7 +11,14 @@
 #include "cpu/registry.h"
 #include "cpu/tmpl/lanes_math.h"
 
-enum { GROUP = 6, KEYS = 6, MAX_DIM = 512 };
+enum {
+    GROUP = 8,
+    TILE_QUERIES = LANES_TILE_ROWS,
+    TILE_KEYS = LANES_TILE_COLS,
+    KEYS = 2 * TILE_KEYS,         /* converted together */
+    VALUES = 2 * LANES_TILE_ROWS, /* rows that are added in one sweep over the outputs */
+    MAX_DIM = 512
+};
 
 typedef struct group {
     const cpu_span *span;
@@ -31,10 +38,10 @@ LANES_INLINE lanes load_stored(facet_kv_type type, const uint8_t *row, size_t i)
 
 /* ---- scores */
 
-/* n_q <= 2 queries times n_k <= 3 keys */
+/* n_q <= TILE_QUERIES queries times n_k <= TILE_KEYS keys */
 LANES_INLINE void score_tile(const float *const *q, size_t n_q, const float *keys, size_t n_k, size_t dim,
                              float *const *out) {
-    lanes acc[2][3];
+    lanes acc[TILE_QUERIES][TILE_KEYS];
     for (size_t i = 0; i < n_q; i++)
         for (size_t k = 0; k < n_k; k++) acc[i][k] = lanes_of(0.0f);
     for (size_t d = 0; d < dim; d += CPU_LANES) {
@@ -47,39 +54,37 @@ LANES_INLINE void score_tile(const float *const *q, size_t n_q, const float *key
         for (size_t k = 0; k < n_k; k++) out[i][k] = lanes_sum(acc[i][k]);
 }
 
-static void score_pair(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {
-    if (n_k == 3)
-        score_tile(q, 2, keys, 3, dim, out);
-    else if (n_k == 2)
-        score_tile(q, 2, keys, 2, dim, out);
+static void score_tiles(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {
+    if (n_k == TILE_KEYS)
+        score_tile(q, TILE_QUERIES, keys, TILE_KEYS, dim, out);
     else
-        score_tile(q, 2, keys, 1, dim, out);
+        score_tile(q, TILE_QUERIES, keys, 1, dim, out);
 }
 static void score_single(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {
-    if (n_k == 3)
-        score_tile(q, 1, keys, 3, dim, out);
-    else if (n_k == 2)
-        score_tile(q, 1, keys, 2, dim, out);
+    if (n_k == TILE_KEYS)
+        score_tile(q, 1, keys, TILE_KEYS, dim, out);
     else
         score_tile(q, 1, keys, 1, dim, out);
 }
 
+/* All the group's queries with n_k keys, TILE_KEYS or 1, from position `at` of the span on. */
+static void score_some(group *g, const float *keys, size_t at, size_t n_k) {
+    const float *q[GROUP];
+    float *out[GROUP];
+    size_t i = 0, dim = g->span->head_dim;
+    for (size_t k = 0; k < g->n; k++) {
+        q[k] = g->span->queries[g->index[k]];
+        out[k] = g->p[k] + at;
+    }
+    for (; i + TILE_QUERIES <= g->n; i += TILE_QUERIES) score_tiles(q + i, keys, n_k, dim, out + i);
+    for (; i < g->n; i++) score_single(q + i, keys, n_k, dim, out + i);
+}
+
 /* All the group's queries with n keys from position `at` of the span on. */
 static void score_keys(group *g, const float *keys, size_t at, size_t n) {
-    size_t dim = g->span->head_dim;
-    for (size_t k = 0; k < n; k += 3) {
-        size_t n_k = n - k < 3 ? n - k : 3;
-        for (size_t i = 0; i < g->n; i += 2) {
-            const float *q[2] = {g->span->queries[g->index[i]], NULL};
-            float *out[2] = {g->p[i] + at + k, NULL};
-            if (i + 1 < g->n) {
-                q[1] = g->span->queries[g->index[i + 1]];
-                out[1] = g->p[i + 1] + at + k;
-                score_pair(q, keys + k * dim, n_k, dim, out);
-            } else
-                score_single(q, keys + k * dim, n_k, dim, out);
-        }
-    }
+    size_t k = 0, dim = g->span->head_dim;
+    for (; k + TILE_KEYS <= n; k += TILE_KEYS) score_some(g, keys + k * dim, at + k, TILE_KEYS);
+    for (; k < n; k++) score_some(g, keys + k * dim, at + k, 1);
 }
 
 /* Keys [first, last) of a page. */
@@ -119,29 +124,37 @@ static void exponentials(group *g, size_t i) {
 
 /* ---- outputs */
 
-/* out[q][0..16) += p[q][k] * value[k] for n keys in order */
-LANES_INLINE void value_tile(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t d, size_t n,
-                             const float *const *p, size_t n_q, float *const *out) {
-    lanes acc[GROUP];
-    for (size_t q = 0; q < n_q; q++) acc[q] = lanes_load(out[q] + d);
-    for (size_t k = 0; k < n; k++, row += row_bytes) {
-        lanes v = load_stored(type, row, d);
-        for (size_t q = 0; q < n_q; q++) acc[q] = lanes_fma(lanes_of(p[q][k]), v, acc[q]);
+/* out[q][d] += p[q][k] * value[k][d] for n keys, in order, and all n_q queries */
+LANES_INLINE void add_rows(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t dim, size_t n,
+                           const float *const *p, size_t n_q, float *const *out) {
+    for (size_t d = 0; d < dim; d += CPU_LANES) {
+        lanes v[VALUES];
+        for (size_t k = 0; k < n; k++) v[k] = load_stored(type, row + k * row_bytes, d);
+        __builtin_prefetch(row + n * row_bytes + d * n * row_bytes / dim);
+        for (size_t q = 0; q < n_q; q++) {
+            lanes acc = lanes_load(out[q] + d);
+            for (size_t k = 0; k < n; k++) acc = lanes_fma(lanes_of(p[q][k]), v[k], acc);
+            lanes_store(out[q] + d, acc);
+        }
     }
-    for (size_t q = 0; q < n_q; q++) lanes_store(out[q] + d, acc[q]);
 }
 
+/* Constants where it counts, so that the values stay in registers. */
 LANES_INLINE void value_rows(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t dim, size_t n,
                              const float *const *p, size_t n_q, float *const *out) {
-    for (size_t d = 0; d < dim; d += CPU_LANES) {
-        switch (n_q) { /* constants, so that the accumulators stay in registers */
-        case 1: value_tile(type, row, row_bytes, d, n, p, 1, out); break;
-        case 2: value_tile(type, row, row_bytes, d, n, p, 2, out); break;
-        case 3: value_tile(type, row, row_bytes, d, n, p, 3, out); break;
-        case 4: value_tile(type, row, row_bytes, d, n, p, 4, out); break;
-        case 5: value_tile(type, row, row_bytes, d, n, p, 5, out); break;
-        default: value_tile(type, row, row_bytes, d, n, p, 6, out); break;
-        }
+    const float *at[GROUP];
+    for (size_t q = 0; q < n_q; q++) at[q] = p[q];
+    for (size_t k = 0; k < n;) {
+        size_t step = n - k < VALUES ? 1 : VALUES;
+        if (step == VALUES && n_q == GROUP)
+            add_rows(type, row, row_bytes, dim, VALUES, at, GROUP, out);
+        else if (step == VALUES)
+            add_rows(type, row, row_bytes, dim, VALUES, at, n_q, out);
+        else
+            add_rows(type, row, row_bytes, dim, 1, at, n_q, out);
+        for (size_t q = 0; q < n_q; q++) at[q] += step;
+        row += step * row_bytes;
+        k += step;
     }
 }
 

@@ -5,7 +5,7 @@
 
 #include "cpu/registry.h"
 
-enum { GEMV_ROWS = 4, TILE_ROWS = 2, TILE_TOKENS = 3 };
+enum { GEMV_ROWS = 4, TILE_ROWS = LANES_TILE_ROWS, TILE_TOKENS = LANES_TILE_COLS };
 
 typedef lanes load_fn(const uint8_t *p);
 
@@ -50,7 +50,7 @@ FLOAT_GEMV(f32, lanes_load_f32, 4)
 FLOAT_GEMV(f16, lanes_load_f16, 2)
 FLOAT_GEMV(bf16, lanes_load_bf16, 2)
 
-/* ---- many tokens: rows are first turned to floats, two at a time */
+/* ---- many tokens: rows are first turned to floats, a tile of them at a time */
 
 LANES_INLINE void convert_row(load_fn *load, size_t weight_bytes, const uint8_t *p, size_t n, float *out) {
     size_t whole = n / CPU_LANES * CPU_LANES;
@@ -94,17 +94,31 @@ static void rows_times_tokens(const float *w, size_t ldw, size_t n_rows, const f
         for (; t < n_tokens; t++) float_tile(w, ldw, TILE_ROWS, x + t * ldx, ldx, 1, n, out + t * ldo, ldo);
         return;
     }
-    for (; t + TILE_TOKENS <= n_tokens; t += TILE_TOKENS)
-        float_tile(w, ldw, 1, x + t * ldx, ldx, TILE_TOKENS, n, out + t * ldo, ldo);
-    for (; t < n_tokens; t++) float_tile(w, ldw, 1, x + t * ldx, ldx, 1, n, out + t * ldo, ldo);
+    for (size_t r = 0; r < n_rows; r++, w += ldw, out++) {
+        for (t = 0; t + TILE_TOKENS <= n_tokens; t += TILE_TOKENS)
+            float_tile(w, ldw, 1, x + t * ldx, ldx, TILE_TOKENS, n, out + t * ldo, ldo);
+        for (; t < n_tokens; t++) float_tile(w, ldw, 1, x + t * ldx, ldx, 1, n, out + t * ldo, ldo);
+    }
+}
+
+/* As many rows as stay in the second cache, so that the tokens pass by less often; n_floats each. */
+static size_t rows_at_once(size_t n_floats) {
+    size_t n = CPU_FLOAT_ROWS_BYTES / (n_floats * sizeof(float)) / TILE_ROWS * TILE_ROWS;
+    return n ? n : TILE_ROWS;
 }
 
 void LANES_NAME(gemm_float)(const matrix *w, size_t row, size_t n_rows, const float *x, size_t ldx, size_t n_tokens,
                             float *out, size_t ldo, void *scratch) {
     float *rows = scratch;
-    for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
-        size_t n = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
+    size_t most = rows_at_once(ldx);
+    for (size_t r = 0; r < n_rows; r += most) {
+        size_t n = n_rows - r < most ? n_rows - r : most;
         for (size_t i = 0; i < n; i++) row_to_floats(w, row + r + i, rows + i * ldx);
-        rows_times_tokens(rows, ldx, n, x, ldx, n_tokens, ldx, out + r, ldo);
+        for (size_t t = 0; t < n_tokens; t += TILE_TOKENS) {
+            size_t n_t = n_tokens - t < TILE_TOKENS ? n_tokens - t : TILE_TOKENS;
+            for (size_t i = 0; i < n; i += TILE_ROWS)
+                rows_times_tokens(rows + i * ldx, ldx, n - i < TILE_ROWS ? n - i : TILE_ROWS, x + t * ldx, ldx, n_t,
+                                  ldx, out + t * ldo + r + i, ldo);
+        }
     }
 }

@@ -10,6 +10,7 @@
 #define LANES_NAME(name) name##_avx2
 /* For functions whose small arrays of lanes must become registers. */
 #define LANES_INLINE static inline __attribute__((always_inline))
+enum { LANES_TILE_ROWS = 2, LANES_TILE_COLS = 3 }; /* of sums in registers, beside what they are made from */
 
 typedef struct lanes {
     __m256 a, b;
