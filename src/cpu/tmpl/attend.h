@@ -1,5 +1,6 @@
 /* Attention over one span in sixteen lanes (contract, rule 3; ref/attend.c is the definition). Included after a
- * lanes_ISA.h.
+ * lanes_ISA.h and what of it fits into the registers: TILE_QUERIES x TILE_KEYS scores; VALUES rows of VALUE_LANES
+ * lanes.
  *
  * Queries go through in groups of up to GROUP, so that a key or value that was read and converted serves all of them:
  * scores of a few keys at a time with a tile of queries x keys in registers; then p; then for a few values at a time,
@@ -11,12 +12,12 @@
 #include "cpu/registry.h"
 #include "cpu/tmpl/lanes_math.h"
 
+/* Loops over what stands in registers; their counts are constants. */
+#define UNROLL _Pragma("GCC unroll 8")
+
 enum {
     GROUP = 8,
-    TILE_QUERIES = LANES_TILE_ROWS,
-    TILE_KEYS = LANES_TILE_COLS,
-    KEYS = 2 * TILE_KEYS,         /* converted together */
-    VALUES = 2 * LANES_TILE_ROWS, /* rows that are added in one sweep over the outputs */
+    KEYS = 2 * TILE_KEYS, /* converted together */
     MAX_DIM = 512
 };
 
@@ -42,30 +43,36 @@ LANES_INLINE lanes load_stored(facet_kv_type type, const uint8_t *row, size_t i)
 LANES_INLINE void score_tile(const float *const *q, size_t n_q, const float *keys, size_t n_k, size_t dim,
                              float *const *out) {
     lanes acc[TILE_QUERIES][TILE_KEYS];
-    for (size_t i = 0; i < n_q; i++)
+    UNROLL
+    for (size_t i = 0; i < n_q; i++) {
+        UNROLL
         for (size_t k = 0; k < n_k; k++) acc[i][k] = lanes_of(0.0f);
+    }
     for (size_t d = 0; d < dim; d += CPU_LANES) {
+        UNROLL
         for (size_t k = 0; k < n_k; k++) {
             lanes key = lanes_load(keys + k * dim + d);
+            UNROLL
             for (size_t i = 0; i < n_q; i++) acc[i][k] = lanes_fma(lanes_load(q[i] + d), key, acc[i][k]);
         }
     }
-    for (size_t i = 0; i < n_q; i++)
+    UNROLL
+    for (size_t i = 0; i < n_q; i++) {
+        UNROLL
         for (size_t k = 0; k < n_k; k++) out[i][k] = lanes_sum(acc[i][k]);
+    }
 }
 
-static void score_tiles(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {
-    if (n_k == TILE_KEYS)
-        score_tile(q, TILE_QUERIES, keys, TILE_KEYS, dim, out);
-    else
-        score_tile(q, TILE_QUERIES, keys, 1, dim, out);
-}
-static void score_single(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {
-    if (n_k == TILE_KEYS)
-        score_tile(q, 1, keys, TILE_KEYS, dim, out);
-    else
-        score_tile(q, 1, keys, 1, dim, out);
-}
+#define SCORE_TILES(name, n_q)                                                                                       \
+    static void name(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {          \
+        if (n_k == TILE_KEYS)                                                                                        \
+            score_tile(q, n_q, keys, TILE_KEYS, dim, out);                                                           \
+        else                                                                                                         \
+            score_tile(q, n_q, keys, 1, dim, out);                                                                   \
+    }
+SCORE_TILES(score_tiles, TILE_QUERIES)
+SCORE_TILES(score_half_tiles, TILE_QUERIES / 2)
+SCORE_TILES(score_single, 1)
 
 /* All the group's queries with n_k keys, TILE_KEYS or 1, from position `at` of the span on. */
 static void score_some(group *g, const float *keys, size_t at, size_t n_k) {
@@ -77,6 +84,7 @@ static void score_some(group *g, const float *keys, size_t at, size_t n_k) {
         out[k] = g->p[k] + at;
     }
     for (; i + TILE_QUERIES <= g->n; i += TILE_QUERIES) score_tiles(q + i, keys, n_k, dim, out + i);
+    for (; i + TILE_QUERIES / 2 <= g->n; i += TILE_QUERIES / 2) score_half_tiles(q + i, keys, n_k, dim, out + i);
     for (; i < g->n; i++) score_single(q + i, keys, n_k, dim, out + i);
 }
 
@@ -92,10 +100,14 @@ LANES_INLINE void score_page(group *g, facet_kv_type type, size_t page, size_t f
     float keys[KEYS * MAX_DIM];
     size_t dim = g->span->head_dim;
     const uint8_t *row = g->span->keys[page] + first * g->row_bytes;
+    size_t bytes_per_lane = g->row_bytes / dim; /* rounded down, which does for fetching ahead */
     for (size_t at = first; at < last; at += KEYS) {
         size_t n = last - at < KEYS ? last - at : KEYS;
         for (size_t k = 0; k < n; k++, row += g->row_bytes) {
-            for (size_t i = 0; i < dim; i += CPU_LANES) lanes_store(keys + k * dim + i, load_stored(type, row, i));
+            for (size_t i = 0; i < dim; i += CPU_LANES) {
+                lanes_store(keys + k * dim + i, load_stored(type, row, i));
+                __builtin_prefetch(row + KEYS * g->row_bytes + i * bytes_per_lane);
+            }
         }
         score_keys(g, keys, page * CPU_PAGE + at, n);
     }
@@ -124,19 +136,38 @@ static void exponentials(group *g, size_t i) {
 
 /* ---- outputs */
 
-/* out[q][d] += p[q][k] * value[k][d] for n keys, in order, and all n_q queries */
+/* out[q][d..] += p[q][k] * value[k][d..] for n keys, in order, n_q queries, and `width` times sixteen outputs */
+LANES_INLINE void add_columns(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t d, size_t width,
+                              size_t n, const float *const *p, size_t n_q, float *const *out) {
+    lanes v[VALUES][VALUE_LANES];
+    UNROLL
+    for (size_t k = 0; k < n; k++) {
+        UNROLL
+        for (size_t i = 0; i < width; i++) v[k][i] = load_stored(type, row + k * row_bytes, d + i * CPU_LANES);
+    }
+    for (size_t q = 0; q < n_q; q++) {
+        lanes acc[VALUE_LANES];
+        UNROLL
+        for (size_t i = 0; i < width; i++) acc[i] = lanes_load(out[q] + d + i * CPU_LANES);
+        UNROLL
+        for (size_t k = 0; k < n; k++) {
+            UNROLL
+            for (size_t i = 0; i < width; i++) acc[i] = lanes_fma(lanes_of(p[q][k]), v[k][i], acc[i]);
+        }
+        UNROLL
+        for (size_t i = 0; i < width; i++) lanes_store(out[q] + d + i * CPU_LANES, acc[i]);
+    }
+}
+
+/* All columns; the rows behind these are fetched meanwhile. */
 LANES_INLINE void add_rows(facet_kv_type type, const uint8_t *row, size_t row_bytes, size_t dim, size_t n,
                            const float *const *p, size_t n_q, float *const *out) {
-    for (size_t d = 0; d < dim; d += CPU_LANES) {
-        lanes v[VALUES];
-        for (size_t k = 0; k < n; k++) v[k] = load_stored(type, row + k * row_bytes, d);
-        __builtin_prefetch(row + n * row_bytes + d * n * row_bytes / dim);
-        for (size_t q = 0; q < n_q; q++) {
-            lanes acc = lanes_load(out[q] + d);
-            for (size_t k = 0; k < n; k++) acc = lanes_fma(lanes_of(p[q][k]), v[k], acc);
-            lanes_store(out[q] + d, acc);
-        }
+    size_t d = 0, step = VALUE_LANES * CPU_LANES, bytes_per_lane = row_bytes / dim;
+    for (; d + step <= dim; d += step) {
+        for (size_t k = 0; k < n; k++) __builtin_prefetch(row + (n + k) * row_bytes + d * bytes_per_lane);
+        add_columns(type, row, row_bytes, d, VALUE_LANES, n, p, n_q, out);
     }
+    for (; d < dim; d += CPU_LANES) add_columns(type, row, row_bytes, d, 1, n, p, n_q, out);
 }
 
 /* Constants where it counts, so that the values stay in registers. */
