@@ -39,16 +39,28 @@ LANES_INLINE lanes load_stored(facet_kv_type type, const uint8_t *row, size_t i)
 
 /* ---- scores */
 
-/* n_q <= TILE_QUERIES queries times n_k <= TILE_KEYS keys */
-LANES_INLINE void score_tile(const float *const *q, size_t n_q, const float *keys, size_t n_k, size_t dim,
+/* Keys as floats, and the rows that will be read next: fetched bit by bit, so that memory works while scores are
+ * computed. */
+typedef struct key_rows {
+    const float *keys; /* [][dim] */
+    const uint8_t *ahead;
+    size_t dim, row_bytes;
+} key_rows;
+
+/* n_q <= TILE_QUERIES queries times n_k <= TILE_KEYS keys from `first` on */
+LANES_INLINE void score_tile(const float *const *q, size_t n_q, const key_rows *rows, size_t first, size_t n_k,
                              float *const *out) {
     lanes acc[TILE_QUERIES][TILE_KEYS];
+    size_t dim = rows->dim, step = n_k * rows->row_bytes * CPU_LANES / dim;
+    const float *keys = rows->keys + first * dim;
+    const uint8_t *ahead = rows->ahead + first * rows->row_bytes;
     UNROLL
     for (size_t i = 0; i < n_q; i++) {
         UNROLL
         for (size_t k = 0; k < n_k; k++) acc[i][k] = lanes_of(0.0f);
     }
-    for (size_t d = 0; d < dim; d += CPU_LANES) {
+    for (size_t d = 0; d < dim; d += CPU_LANES, ahead += step) {
+        for (size_t k = 0; k < step; k += 64) __builtin_prefetch(ahead + k);
         UNROLL
         for (size_t k = 0; k < n_k; k++) {
             lanes key = lanes_load(keys + k * dim + d);
@@ -59,40 +71,42 @@ LANES_INLINE void score_tile(const float *const *q, size_t n_q, const float *key
     UNROLL
     for (size_t i = 0; i < n_q; i++) {
         UNROLL
-        for (size_t k = 0; k < n_k; k++) out[i][k] = lanes_sum(acc[i][k]);
+        for (size_t k = 0; k < n_k; k++) out[i][first + k] = lanes_sum(acc[i][k]);
     }
 }
 
 #define SCORE_TILES(name, n_q)                                                                                       \
-    static void name(const float *const *q, const float *keys, size_t n_k, size_t dim, float *const *out) {          \
+    static void name(const float *const *q, const key_rows *rows, size_t first, size_t n_k, float *const *out) {     \
         if (n_k == TILE_KEYS)                                                                                        \
-            score_tile(q, n_q, keys, TILE_KEYS, dim, out);                                                           \
+            score_tile(q, n_q, rows, first, TILE_KEYS, out);                                                         \
         else                                                                                                         \
-            score_tile(q, n_q, keys, 1, dim, out);                                                                   \
+            score_tile(q, n_q, rows, first, 1, out);                                                                 \
     }
 SCORE_TILES(score_tiles, TILE_QUERIES)
 SCORE_TILES(score_half_tiles, TILE_QUERIES / 2)
 SCORE_TILES(score_single, 1)
 
-/* All the group's queries with n_k keys, TILE_KEYS or 1, from position `at` of the span on. */
-static void score_some(group *g, const float *keys, size_t at, size_t n_k) {
+/* All the group's queries with n keys, whose scores go to position `at` of the span and on. */
+static void score_keys(group *g, const key_rows *rows, size_t at, size_t n) {
     const float *q[GROUP];
     float *out[GROUP];
-    size_t i = 0, dim = g->span->head_dim;
-    for (size_t k = 0; k < g->n; k++) {
-        q[k] = g->span->queries[g->index[k]];
-        out[k] = g->p[k] + at;
+    for (size_t i = 0; i < g->n; i++) {
+        q[i] = g->span->queries[g->index[i]];
+        out[i] = g->p[i] + at;
     }
-    for (; i + TILE_QUERIES <= g->n; i += TILE_QUERIES) score_tiles(q + i, keys, n_k, dim, out + i);
-    for (; i + TILE_QUERIES / 2 <= g->n; i += TILE_QUERIES / 2) score_half_tiles(q + i, keys, n_k, dim, out + i);
-    for (; i < g->n; i++) score_single(q + i, keys, n_k, dim, out + i);
+    for (size_t k = 0, step; k < n; k += step) {
+        size_t i = 0;
+        step = n - k < TILE_KEYS ? 1 : TILE_KEYS;
+        for (; i + TILE_QUERIES <= g->n; i += TILE_QUERIES) score_tiles(q + i, rows, k, step, out + i);
+        for (; i + TILE_QUERIES / 2 <= g->n; i += TILE_QUERIES / 2) score_half_tiles(q + i, rows, k, step, out + i);
+        for (; i < g->n; i++) score_single(q + i, rows, k, step, out + i);
+    }
 }
 
-/* All the group's queries with n keys from position `at` of the span on. */
-static void score_keys(group *g, const float *keys, size_t at, size_t n) {
-    size_t k = 0, dim = g->span->head_dim;
-    for (; k + TILE_KEYS <= n; k += TILE_KEYS) score_some(g, keys + k * dim, at + k, TILE_KEYS);
-    for (; k < n; k++) score_some(g, keys + k * dim, at + k, 1);
+/* What is read after the last key of a page. */
+LANES_INLINE const uint8_t *after_page(const group *g, size_t page) {
+    const cpu_span *s = g->span;
+    return page + 1 < CPU_SPAN_PAGES && s->keys[page + 1] ? s->keys[page + 1] : s->values[g->common.first / CPU_PAGE];
 }
 
 /* Keys [first, last) of a page. */
@@ -100,16 +114,13 @@ LANES_INLINE void score_page(group *g, facet_kv_type type, size_t page, size_t f
     float keys[KEYS * MAX_DIM];
     size_t dim = g->span->head_dim;
     const uint8_t *row = g->span->keys[page] + first * g->row_bytes;
-    size_t bytes_per_lane = g->row_bytes / dim; /* rounded down, which does for fetching ahead */
     for (size_t at = first; at < last; at += KEYS) {
         size_t n = last - at < KEYS ? last - at : KEYS;
         for (size_t k = 0; k < n; k++, row += g->row_bytes) {
-            for (size_t i = 0; i < dim; i += CPU_LANES) {
-                lanes_store(keys + k * dim + i, load_stored(type, row, i));
-                __builtin_prefetch(row + KEYS * g->row_bytes + i * bytes_per_lane);
-            }
+            for (size_t i = 0; i < dim; i += CPU_LANES) lanes_store(keys + k * dim + i, load_stored(type, row, i));
         }
-        score_keys(g, keys, page * CPU_PAGE + at, n);
+        key_rows rows = {keys, at + n < last ? row : after_page(g, page), dim, g->row_bytes};
+        score_keys(g, &rows, page * CPU_PAGE + at, n);
     }
 }
 
