@@ -117,7 +117,7 @@ static bool is_setting(const cli_option *o) {
     uint32_t answer_only = 1u << COMMAND_run | 1u << COMMAND_chat;
     bool one_value =
         o->kind == OPTION_INTEGER || o->kind == OPTION_NUMBER || o->kind == OPTION_SEED || o->kind == OPTION_FLAG;
-    return (o->commands & ~(1u << COMMAND_serve)) == answer_only && one_value;
+    return (o->commands & ~(1u << COMMAND_serve | 1u << COMMAND_batch)) == answer_only && one_value;
 }
 
 static void print_setting(const chat_state *c, const cli_option *o) {

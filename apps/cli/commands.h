@@ -21,6 +21,7 @@ int cmd_convert(const cli_options *o);
 int cmd_doctor(const cli_options *o);
 int cmd_serve(const cli_options *o);
 int cmd_help(const cli_options *o);
+int cmd_batch(const cli_options *o);
 int cmd_version(const cli_options *o);
 
 #endif

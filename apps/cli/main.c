@@ -44,6 +44,7 @@ static int run_command(const cli_options *o) {
     case COMMAND_dump: return cmd_dump(o);
     case COMMAND_doctor: return cmd_doctor(o);
     case COMMAND_serve: return cmd_serve(o);
+    case COMMAND_batch: return cmd_batch(o);
     case COMMAND_convert: return cmd_convert(o);
     case COMMAND_imatrix: return cmd_imatrix(o);
     case COMMAND_adapter: return cmd_adapter(o);

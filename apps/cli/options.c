@@ -9,7 +9,7 @@
 
 #define C(name)    (1u << COMMAND_##name)
 #define C_ANSWER   (C(run) | C(chat))
-#define C_SAMPLING (C_ANSWER | C(serve))
+#define C_SAMPLING (C_ANSWER | C(serve) | C(batch))
 #define C_ENGINE   (C_SAMPLING | C(info) | C(bench) | C(logits) | C(perplexity) | C(imatrix) | C(doctor))
 #define C_MODEL    (C_ENGINE | C(tokenize) | C(detokenize) | C(render))
 #define C_ALL      ((1u << N_COMMANDS) - 1)

@@ -38,6 +38,7 @@ void exchange_hold(exchange *x) {
 void exchange_release(exchange *x) {
     pthread_mutex_lock(&x->lock);
     bool last = --x->references == 0;
+    if (!last) pthread_cond_broadcast(&x->taken);
     pthread_mutex_unlock(&x->lock);
     if (!last) return;
     cli_text_free(&x->body);
@@ -48,6 +49,15 @@ void exchange_release(exchange *x) {
     pthread_cond_destroy(&x->taken);
     pthread_mutex_destroy(&x->lock);
     free(x);
+}
+
+bool exchange_wait(exchange *x) {
+    pthread_mutex_lock(&x->lock);
+    while (!x->finished && x->references > 1) pthread_cond_wait(&x->taken, &x->lock);
+    bool finished = x->finished;
+    while (x->references > 1) pthread_cond_wait(&x->taken, &x->lock);
+    pthread_mutex_unlock(&x->lock);
+    return finished;
 }
 
 void exchange_wake(exchange *x) {

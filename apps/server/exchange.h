@@ -39,7 +39,7 @@ typedef struct exchange {
     double received;
 
     pthread_mutex_t lock; /* of all that follows */
-    pthread_cond_t taken; /* bytes went out, or nobody waits any more */
+    pthread_cond_t taken; /* bytes went out, the answer is there, or somebody has let go */
     int references;
     struct MHD_Connection *connection; /* NULL once it is over */
     int fd;
@@ -68,6 +68,9 @@ void exchange_release(exchange *x);
 void exchange_cancel(exchange *x);
 /* With x->lock held: the connection goes on when it is suspended. */
 void exchange_wake(exchange *x);
+
+/* Waits for a whole answer without a connection. False: the work was cancelled and has let go of the exchange. */
+bool exchange_wait(exchange *x);
 
 bool exchange_is_cancelled(exchange *x);
 void exchange_reply(exchange *x, int status, const char *content_type, const char *data, size_t n);
