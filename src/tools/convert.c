@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "convert_parts.h"
 #include "quantize_recipe.h"
@@ -24,11 +25,10 @@ typedef struct conversion {
 
 /* A file that may be missing. */
 static facet_status optional_json(json_t **out, const char *dir, const char *name, facet_error *error) {
-    facet_error inner = {0};
-    facet_status status = json_file(out, dir, name, CONFIG_LIMIT, &inner);
-    if (status == FACET_OK || status == FACET_ERROR_IO) return FACET_OK;
-    if (error) *error = inner;
-    return status;
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path && access(path, F_OK) != 0)
+        return FACET_OK;
+    return json_file(out, dir, name, CONFIG_LIMIT, error);
 }
 
 static facet_status read_folder(conversion *v, facet_error *error) {
@@ -48,10 +48,11 @@ static facet_status add_template(const conversion *v, facet_error *error) {
     os_map map;
     const json_t *text = json_object_get(v->tokenizer_config, "chat_template");
     if (snprintf(path, sizeof path, "%s/chat_template.jinja", v->dir) >= (int)sizeof path) return FACET_OK;
-    if (os_map_open(&map, path, false, NULL) != FACET_OK) {
+    if (access(path, F_OK) != 0) {
         if (json_is_string(text)) gguf_add_string(v->writer, key, json_string_value(text), json_string_length(text));
         return FACET_OK;
     }
+    FACET_TRY(os_map_open(&map, path, true, error));
     bool fits = map.n_bytes <= CONFIG_LIMIT;
     if (fits) gguf_add_string(v->writer, key, map.n_bytes ? (const char *)map.data : "", map.n_bytes);
     os_map_close(&map);

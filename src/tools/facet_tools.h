@@ -25,6 +25,9 @@ facet_status facet_gguf_open(facet_gguf **out, const char *path, bool header_onl
 /* `data` must stay valid and unchanged until facet_gguf_free. */
 facet_status facet_gguf_open_memory(facet_gguf **out, const void *data, size_t n_bytes, bool header_only,
                                     facet_error *error);
+/* As facet_model_open_source: `source` is not kept. With header_only no more is read than the directory needs. */
+facet_status facet_gguf_open_source(facet_gguf **out, const facet_source *source, bool header_only,
+                                    facet_error *error);
 void facet_gguf_free(facet_gguf *gguf);
 
 uint32_t facet_gguf_version(const facet_gguf *gguf);
@@ -214,6 +217,16 @@ void facet_to_safetensors_options_defaults(facet_to_safetensors_options *options
  * NULL. */
 facet_status facet_to_safetensors(const char *in, const char *dir, const facet_to_safetensors_options *options,
                                   size_t *n_files, facet_error *error);
+
+/* --------------------------------------------------------------------------------------------------- checksums */
+
+/* SHA-256 of bytes that come piece by piece. */
+typedef struct facet_sha256 {
+    uint64_t state[14];
+} facet_sha256;
+void facet_sha256_begin(facet_sha256 *sum);
+void facet_sha256_add(facet_sha256 *sum, const void *data, size_t n_bytes);
+void facet_sha256_end(facet_sha256 *sum, uint8_t digest[32]);
 
 #ifdef __cplusplus
 }

@@ -43,6 +43,14 @@ facet_status facet_gguf_open_memory(facet_gguf **out, const void *data, size_t n
     return open_view(out, s, header_only, error);
 }
 
+facet_status facet_gguf_open_source(facet_gguf **out, const facet_source *from, bool header_only,
+                                    facet_error *error) {
+    source *s;
+    *out = NULL;
+    FACET_TRY(source_open_read(&s, from, header_only, error));
+    return open_view(out, s, header_only, error);
+}
+
 void facet_gguf_free(facet_gguf *g) {
     if (!g) return;
     gguf_free(g->file);
