@@ -704,6 +704,24 @@ FACET_API facet_status facet_session_generate(facet_session *session, const face
 
 /* ------------------------------------------------------------------------------------------------ statistics */
 
+/* The parts of a step on the processor, for facet_engine_stats. Normalisation of a layer's rows, and the preparation
+ * of what products read, count where they stand. */
+typedef enum facet_part {
+    FACET_PART_EMBED, /* embeddings, the per-layer ones too, and rotation angles */
+    FACET_PART_QKV,   /* queries, keys and values */
+    FACET_PART_ATTENTION,
+    FACET_PART_ATTENTION_OUTPUT,
+    FACET_PART_GATE_UP, /* the feed-forward's first half */
+    FACET_PART_DOWN,    /* its second */
+    FACET_PART_EXPERTS,
+    FACET_PART_PER_LAYER, /* the per-layer embeddings' products */
+    FACET_PART_NORMS,     /* between these */
+    FACET_PART_HEAD,      /* logits */
+    FACET_N_PARTS
+} facet_part;
+/* "q, k, v" and so on; NULL beyond the last. */
+FACET_API const char *facet_part_name(facet_part part);
+
 /* What an engine does and has done, for servers and dashboards. Sessions that are called at the same time compute in
  * shared steps; n_step_sessions / n_steps is the mean size of a batch. */
 typedef struct facet_engine_stats {
@@ -718,12 +736,13 @@ typedef struct facet_engine_stats {
     uint64_t kv_cached_bytes; /* known prefixes that no session holds, given up when the memory is needed */
     /* since the engine began */
     uint64_t n_steps;
-    uint64_t n_step_sessions;    /* sessions of all steps */
-    uint64_t n_tokens_prompt;    /* computed several at a time */
-    uint64_t n_tokens_single;    /* computed one a step: decoding, and last tokens of prompts */
-    uint64_t n_tokens_reused;    /* of prompts, not computed because they were known */
-    uint32_t most_step_sessions; /* in one step */
-    double busy_seconds;         /* in steps */
+    uint64_t n_step_sessions;           /* sessions of all steps */
+    uint64_t n_tokens_prompt;           /* computed several at a time */
+    uint64_t n_tokens_single;           /* computed one a step: decoding, and last tokens of prompts */
+    uint64_t n_tokens_reused;           /* of prompts, not computed because they were known */
+    uint32_t most_step_sessions;        /* in one step */
+    double busy_seconds;                /* in steps */
+    double part_seconds[FACET_N_PARTS]; /* of these, by part */
 } facet_engine_stats;
 /* Set stats->size to sizeof *stats before the call. */
 FACET_API facet_status facet_engine_get_stats(facet_engine *engine, facet_engine_stats *stats);

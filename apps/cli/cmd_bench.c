@@ -14,6 +14,12 @@ typedef struct series {
     size_t n;
 } series;
 
+/* Where the time of some tokens went. */
+typedef struct profile {
+    double seconds, parts[FACET_N_PARTS];
+    size_t n_tokens;
+} profile;
+
 typedef struct bench {
     app a;
     int32_t *tokens; /* depth and prompt */
@@ -22,6 +28,7 @@ typedef struct bench {
     uint64_t peak_bytes;
     double bandwidth;
     inspect_traffic traffic;
+    profile prompt_parts, decode_parts;
 } bench;
 
 /* Ordinary tokens in no order that a model would find likely; the same every time. */
@@ -46,12 +53,28 @@ static int sync_to(bench *b, size_t n) {
     return EXIT_OK;
 }
 
+static facet_engine_stats stats_of(const bench *b) {
+    facet_engine_stats s = {.size = sizeof s};
+    facet_engine_get_stats(b->a.engine, &s);
+    return s;
+}
+
+static void add_to_profile(const bench *b, profile *p, const facet_engine_stats *before, double seconds, size_t n) {
+    facet_engine_stats now = stats_of(b);
+    for (int i = 0; i < FACET_N_PARTS; i++) p->parts[i] += now.part_seconds[i] - before->part_seconds[i];
+    p->seconds += seconds;
+    p->n_tokens += n;
+}
+
 static int measure_prompt(bench *b, double *rate) {
     int status = app_new_session(&b->a);
     if (!status) status = sync_to(b, b->depth);
+    facet_engine_stats before = stats_of(b);
     double begin = terminal_seconds();
     if (!status) status = sync_to(b, b->depth + b->n_prompt);
-    *rate = (double)b->n_prompt / (terminal_seconds() - begin);
+    double seconds = terminal_seconds() - begin;
+    add_to_profile(b, &b->prompt_parts, &before, seconds, b->n_prompt);
+    *rate = (double)b->n_prompt / seconds;
     return status;
 }
 
@@ -66,11 +89,13 @@ static int measure_decode(bench *b, double *rate) {
     int status = app_new_session(&b->a);
     if (!status) status = sync_to(b, b->depth ? b->depth : 1);
     if (status) return status;
+    facet_engine_stats before = stats_of(b);
     if (facet_session_generate(b->a.session, &generation, NULL, NULL, &result, &error))
         return report_failure(&error, NULL);
     if (result.stop_reason == FACET_STOP_CANCELLED) return EXIT_INTERRUPTED;
     if (result.n_generated != b->n_decode)
         return report_error("bench: the context is full after %zu tokens; -c N makes it larger", result.n_generated);
+    add_to_profile(b, &b->decode_parts, &before, result.decode_seconds, result.n_generated);
     *rate = (double)result.n_generated / result.decode_seconds;
     return EXIT_OK;
 }
@@ -88,11 +113,12 @@ static double median(const series *s) {
 static double spread(const series *s) { return s->n ? (s->rates[s->n - 1] - s->rates[0]) / median(s) : 0; }
 
 /* One run that does not count, then the repeats. */
-static int measure(bench *b, series *s, int (*once)(bench *, double *)) {
+static int measure(bench *b, series *s, profile *parts, int (*once)(bench *, double *)) {
     double rate;
     s->rates = calloc(b->n_repeats, sizeof *s->rates);
     if (!s->rates) return report_no_memory();
     int status = once(b, &rate);
+    *parts = (profile){.seconds = 0};
     for (size_t i = 0; !status && i < b->n_repeats; i++) {
         status = once(b, &s->rates[i]);
         if (!status) s->n++;
@@ -148,11 +174,33 @@ static void print_text(const bench *b, const facet_engine_info *e) {
            (double)b->peak_bytes / 1048576);
 }
 
+/* Milliseconds a token, and a bar of the share. What no part claims is sampling and the engine's own work. */
+static void print_part(const char *name, double seconds, const profile *p) {
+    char bar[41];
+    size_t n = (size_t)(40 * seconds / p->seconds + 0.5);
+    if (seconds <= 0) return;
+    memset(bar, '#', sizeof bar);
+    bar[n < 40 ? n : 40] = '\0';
+    printf("  %-22s %9.3f ms %5.1f%%  %s\n", name, 1e3 * seconds / (double)p->n_tokens, 100 * seconds / p->seconds,
+           bar);
+}
+
+static void print_profile(const char *what, const profile *p) {
+    double rest = p->seconds;
+    if (!p->n_tokens) return;
+    printf("a token of %s: %.3f ms\n", what, 1e3 * p->seconds / (double)p->n_tokens);
+    for (int i = 0; i < FACET_N_PARTS; i++) {
+        print_part(facet_part_name((facet_part)i), p->parts[i], p);
+        rest -= p->parts[i];
+    }
+    print_part("the rest", rest, p);
+}
+
 static int run(bench *b) {
     machine_watch *watch = machine_watch_new();
     int status = watch ? EXIT_OK : report_no_memory();
-    if (!status && b->n_prompt) status = measure(b, &b->prompt, measure_prompt);
-    if (!status && b->n_decode) status = measure(b, &b->decode, measure_decode);
+    if (!status && b->n_prompt) status = measure(b, &b->prompt, &b->prompt_parts, measure_prompt);
+    if (!status && b->n_decode) status = measure(b, &b->decode, &b->decode_parts, measure_decode);
     b->peak_bytes = machine_watch_free(watch);
     return status;
 }
@@ -165,6 +213,10 @@ static int report(bench *b) {
         print_json(b, &e);
     else
         print_text(b, &e);
+    if (b->a.options->profile && !b->a.options->json) {
+        print_profile("the prompt", &b->prompt_parts);
+        print_profile("decode", &b->decode_parts);
+    }
     return EXIT_OK;
 }
 

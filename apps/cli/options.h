@@ -67,7 +67,7 @@ typedef struct cli_options {
     int64_t port, parallel, queue, max_body, timeout, drain;
     option_list api_key, cors;
     bool to_safetensors, special;
-    bool think, raw, stats, fit, json, jsonl, no_special, bos, no_mmap, mlock, help, man;
+    bool think, raw, stats, profile, fit, json, jsonl, no_special, bos, no_mmap, mlock, help, man;
     bool image;
     int64_t max_tokens, top_k, prompt_tokens, decode_tokens, repeats, depth, threads, context;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;

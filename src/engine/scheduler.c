@@ -146,6 +146,7 @@ static void count_step(scheduler *s, double seconds) {
     scheduler_counts *c = &s->counts;
     const batch *b = &s->batch;
     c->busy_seconds += seconds;
+    memcpy(c->part_seconds, forward_part_seconds(b->forward), sizeof c->part_seconds);
     if (b->n_tokens == 0) return;
     s->last_step_seconds = seconds;
     c->n_steps++;

@@ -27,6 +27,7 @@ typedef struct scheduler_counts {
     uint32_t last_sessions, most_sessions;
     uint32_t n_sessions, n_running, n_waiting; /* now */
     double busy_seconds;
+    double part_seconds[FACET_N_PARTS];
 } scheduler_counts;
 
 typedef struct scheduler {

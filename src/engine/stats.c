@@ -1,5 +1,14 @@
 /* Statistics of an engine: a view of the scheduler's counters and the KV cache's memory. */
+#include <string.h>
+
 #include "engine/engine.h"
+
+const char *facet_part_name(facet_part part) {
+    static const char *const names[FACET_N_PARTS] = {"embeddings",  "q, k, v", "attention", "attention output",
+                                                     "gate and up", "down",    "experts",   "per-layer embeddings",
+                                                     "norms",       "head"};
+    return (unsigned)part < FACET_N_PARTS ? names[part] : NULL;
+}
 
 facet_status facet_engine_get_stats(facet_engine *e, facet_engine_stats *stats) {
     FACET_TRY(options_check("facet_engine_stats", stats->size, sizeof *stats, NULL));
@@ -22,5 +31,6 @@ facet_status facet_engine_get_stats(facet_engine *e, facet_engine_stats *stats) 
                                   .n_tokens_reused = c.n_reused_tokens,
                                   .most_step_sessions = c.most_sessions,
                                   .busy_seconds = c.busy_seconds};
+    memcpy(stats->part_seconds, c.part_seconds, sizeof c.part_seconds);
     return FACET_OK;
 }

@@ -27,8 +27,10 @@ static void gate_up(const pool_worker *t, forward *f, const layer_weights *w) {
 void ffn_dense(const pool_worker *t, forward *f, uint32_t layer) {
     const layer_weights *w = &f->w->layers[layer];
     gate_up(t, f, w);
+    pass_mark(t, f, FACET_PART_GATE_UP);
     pass_prepare(t, f, &f->in, pass_kinds(f, (const weight *[]){&w->ffn_down}, 1), f->ff, w->ffn_down.m.n_cols);
     pass_product down = {
         .w = &w->ffn_down, .in = &f->in, .x = f->ff, .n_tokens = f->n_rows, .out = f->y, .ldo = f->h->n_embd};
     pass_products(t, f, &down, 1);
+    pass_mark(t, f, FACET_PART_DOWN);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "model/pass.h"
+#include "os/system.h"
 
 void forward_observe(forward *f, forward_observer fn, void *ctx) {
     f->observer = fn;
@@ -158,20 +159,30 @@ static void compute_layer(const pool_worker *t, forward *f, uint32_t layer) {
     const layer_weights *w = &f->w->layers[layer];
     attention_project(t, f, layer);
     leave_early(t, f, layer);
+    pass_mark(t, f, FACET_PART_QKV);
     if (f->n_rows == 0) return;
     attention_attend(t, f, layer);
+    pass_mark(t, f, FACET_PART_ATTENTION);
     attention_output(t, f, layer);
+    pass_mark(t, f, FACET_PART_ATTENTION_OUTPUT);
     unsigned ffn_kinds = pass_kinds(f, (const weight *[]){&w->ffn_gate, &w->ffn_up}, 2);
     for_rows(t, f, layer, after_attention_row, ffn_kinds, f->normed);
+    pass_mark(t, f, FACET_PART_NORMS);
     ffn_dense(t, f, layer);
-    if (f->h->n_expert) experts_compute(t, f, layer);
+    if (f->h->n_expert) {
+        experts_compute(t, f, layer);
+        pass_mark(t, f, FACET_PART_EXPERTS);
+    }
     if (f->h->n_ple) {
         for_rows(t, f, layer, after_ffn_row, pass_kinds(f, (const weight *[]){&w->inp_gate}, 1), f->x);
+        pass_mark(t, f, FACET_PART_NORMS);
         ple_project(t, f, layer);
+        pass_mark(t, f, FACET_PART_PER_LAYER);
     } else {
         for_rows(t, f, layer, after_ffn_row, 0, NULL);
     }
     for_rows(t, f, layer, next_layer_row, attention_kinds(f, layer + 1), f->normed);
+    pass_mark(t, f, FACET_PART_NORMS);
     observe(t, f, layer);
 }
 
@@ -186,13 +197,17 @@ static bool enter_layer(const pool_worker *t, forward *f, uint32_t layer) {
 }
 
 static void begin_step(const pool_worker *t, forward *f) {
+    if (t->index == 0) f->part_began = os_now();
     for_rows(t, f, 0, embed_row, 0, NULL);
     rope_prepare(t, f);
     if (f->h->n_ple) ple_embed(t, f);
+    pass_mark(t, f, FACET_PART_EMBED);
 }
 
 static void compute_layers(const pool_worker *t, forward *f, uint32_t first, uint32_t end) {
+    if (t->index == 0) f->part_began = os_now();
     for_rows(t, f, first, attention_norm_row, attention_kinds(f, first), f->normed);
+    pass_mark(t, f, FACET_PART_NORMS);
     for (uint32_t layer = first; layer < end && enter_layer(t, f, layer); layer++) compute_layer(t, f, layer);
 }
 
@@ -270,8 +285,12 @@ static void head_main(const pool_worker *t, void *ctx) {
 }
 
 void forward_head(forward *f, const float *hidden, size_t n_rows, float *logits) {
+    double began = os_now();
     pool_run(f->threads, head_main, &(head_job){.f = f, .hidden = hidden, .n_rows = n_rows, .logits = logits});
+    f->part_seconds[FACET_PART_HEAD] += os_now() - began;
 }
+
+const double *forward_part_seconds(const forward *f) { return f->part_seconds; }
 
 const float *forward_recall(forward *f, const float *hidden, size_t n_rows, const lora_set *adapters) {
     memcpy(f->hidden, hidden, n_rows * f->h->n_embd * sizeof *hidden);

@@ -70,6 +70,9 @@ typedef void (*forward_watcher)(void *ctx, const weight *w, uint32_t expert, con
                                 size_t n_rows);
 void forward_watch(forward *f, forward_watcher fn, void *ctx);
 
+/* Seconds of each part of all steps so far, [FACET_N_PARTS]. Not while a step runs. */
+const double *forward_part_seconds(const forward *f);
+
 /* For tests: called on one thread after each layer with the residual stream of the rows still in the pass. */
 typedef void (*forward_observer)(void *ctx, uint32_t layer, const float *x, size_t n_rows, size_t n_embd);
 void forward_observe(forward *f, forward_observer fn, void *ctx);

@@ -1,6 +1,15 @@
 /* Operations that all parts of the forward pass use: preparing rows for products, and products. See pass.h. */
 #include "model/pass.h"
 
+#include "os/system.h"
+
+void pass_mark(const pool_worker *t, forward *f, facet_part part) {
+    if (t->index) return;
+    double now = os_now();
+    f->part_seconds[part] += now - f->part_began;
+    f->part_began = now;
+}
+
 unsigned pass_kinds(const forward *f, const weight *const *list, size_t n) {
     unsigned kinds = 0;
     for (size_t i = 0; i < n; i++) {

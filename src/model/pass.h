@@ -126,6 +126,9 @@ struct forward {
     float *low_row;   /* a row on its way to a product, one for each thread */
     size_t low_bytes;
 
+    double part_seconds[FACET_N_PARTS];
+    double part_began;
+
     size_t up_floats;
     pass_thread *thread; /* [n_threads] */
 
@@ -140,6 +143,8 @@ struct forward {
 };
 
 /* ---- pass.c */
+/* The time since the last mark goes to that part. Counts on the first thread, after a sync. */
+void pass_mark(const pool_worker *t, forward *f, facet_part part);
 /* The kinds of input that a list of weights wants, as bits. */
 unsigned pass_kinds(const forward *f, const weight *const *list, size_t n);
 /* Prepares rows [t0, t1) of x for products with n_cols columns. One thread's work. */
