@@ -27,7 +27,7 @@ static facet_status open_source(facet_adapter **out, facet_model *model, source 
     }
     atomic_init(&a->references, 1);
     a->model = model_ref(model);
-    a->serial = atomic_fetch_add(&model->adapters_opened, 1) + 1;
+    a->lora.serial = a->serial = atomic_fetch_add(&model->adapters_opened, 1) + 1;
     a->source = src;
     facet_status status = read_adapter(a, err);
     if (status != FACET_OK)

@@ -23,6 +23,7 @@ typedef struct lora_rows {
 } lora_rows;
 
 typedef struct lora_adapter {
+    uint64_t serial; /* tells adapters apart whose memory is the same, one after the other; set by the owner */
     float alpha;
     uint32_t n_matrices;
     lora_pair *pairs;               /* [n_matrices] by weight.index; token_embd's is that of the tied head */

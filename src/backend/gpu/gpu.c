@@ -6,6 +6,7 @@
 #include "backend/gpu/parts.h"
 
 static void close_gpu(gpu *g) {
+    gpu_adapters_close(g);
     gpu_memory_close(g);
     gpu_weights_close(g);
     gpu_programs_close(g);

@@ -164,6 +164,8 @@ static void leave_early(gpu *g, uint32_t layer) {
         g->x_now = &g->gathered;
         g->q_now = &g->q_gathered;
         g->n_rows = g->n_wanted;
+        if (g->row_sets) g->row_sets = g->hidden_sets;
+        g->n_row_sets = g->n_wanted;
     }
 }
 

@@ -111,7 +111,8 @@ static facet_status take_host(gpu *g, facet_error *err) {
     g->host_hidden = malloc(g->ubatch * g->h->n_embd * sizeof *g->host_hidden);
     g->hidden_sets = calloc(g->ubatch, sizeof *g->hidden_sets);
     g->table_at = calloc(g->ubatch, sizeof *g->table_at);
-    bool ok = g->host_ints && g->table_at && g->host_floats && g->host_hidden && g->hidden_sets;
+    g->all_sets = calloc(g->ubatch, sizeof *g->all_sets);
+    bool ok = g->host_ints && g->table_at && g->host_floats && g->host_hidden && g->hidden_sets && g->all_sets;
     return ok ? FACET_OK : error_memory(err, floats * sizeof *g->host_floats);
 }
 
@@ -158,4 +159,5 @@ void gpu_memory_close(gpu *g) {
     free(g->host_hidden);
     free(g->hidden_sets);
     free(g->table_at);
+    free(g->all_sets);
 }

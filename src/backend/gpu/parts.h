@@ -8,8 +8,9 @@
 /* Kernels beside the products. */
 #define GPU_STEPS(X)                                                                                                 \
     X(residual_norm)                                                                                                 \
-    X(quantise) X(gelu_mul) X(gelu_mul_halves) X(soft_cap) X(gather_rows) X(ple_gate) X(router_input)                \
-        X(choose_experts) X(combine_experts) X(lora_low) X(lora_add)
+    X(quantise)                                                                                                      \
+    X(gelu_mul) X(gelu_mul_halves) X(soft_cap) X(gather_rows) X(ple_gate) X(router_input) X(choose_experts)          \
+        X(combine_experts) X(lora_low) X(lora_add)
 #define GPU_ATTENTION(X) X(finish_heads) X(attend) X(attend_merge)
 
 /* A product's programs: one token, PRODUCT_TOKENS together, slots of experts. */
@@ -40,6 +41,17 @@ typedef struct gpu_input {
     const gpu_buffer *x;
     gpu_buffer codes[ROWS_N_INPUTS], scales[ROWS_N_INPUTS], sums[ROWS_N_INPUTS];
 } gpu_input;
+
+typedef struct gpu_adapter gpu_adapter;
+
+/* A product that was launched, for its adapters. */
+typedef struct gpu_product_call {
+    const weight *w;
+    size_t first_row, n_rows, n_tokens;
+    size_t per_row; /* slots that read one row of the activations */
+    const gpu_buffer *out;
+    size_t ldo;
+} gpu_product_call;
 
 struct gpu {
     gpu_device *device;
@@ -96,6 +108,15 @@ struct gpu {
     float *host_hidden;           /* [ubatch][n_embd] */
     const lora_set **hidden_sets; /* [ubatch] */
 
+    /* adapters */
+    gpu_adapter *adapters;
+    uint64_t step;  /* counts the steps */
+    gpu_buffer low; /* A x */
+    size_t low_rank;
+    const lora_set **all_sets;       /* [ubatch] of all rows */
+    const lora_set *const *row_sets; /* of the rows at hand; NULL: nobody has any */
+    size_t n_row_sets;
+
     /* experts */
     gpu_buffer router, e, chosen, factor, slot_mid, slot_both, slot_out;
 };
@@ -145,6 +166,13 @@ void gpu_product_slots(gpu *g, const weight *w, size_t n_slots, size_t per_row, 
 /* ---- layers.c: launches only */
 void gpu_layers(gpu *g);
 void gpu_logits(gpu *g, const gpu_buffer *hidden, size_t n_rows);
+
+/* ---- adapters.c */
+void gpu_adapters_close(gpu *g);
+/* A step begins, or a head: makes sure that the sets' adapters are on the device. */
+void gpu_adapters_begin(gpu *g, const lora_set *const *sets, size_t n);
+/* What the present rows' adapters add to a product. */
+void gpu_adapt(gpu *g, const gpu_product_call *p);
 
 /* ---- check.c: the self-test */
 facet_status gpu_check(gpu *g, facet_error *err);

@@ -83,11 +83,16 @@ static void send_ple(gpu *g, forward *f) {
     }
 }
 
+/* Who has which adapters: of all rows, and of those that stay. */
 static void note_adapters(gpu *g, const forward *f) {
     size_t n = 0;
     for (size_t i = 0; i < f->n_rows; i++) {
-        if (f->rows[i].wanted) g->hidden_sets[n++] = f->segments[f->rows[i].segment].adapters;
+        g->all_sets[i] = f->segments[f->rows[i].segment].adapters;
+        if (f->rows[i].wanted) g->hidden_sets[n++] = g->all_sets[i];
     }
+    gpu_adapters_begin(g, g->all_sets, f->adapted ? f->n_rows : 0);
+    g->row_sets = f->adapted ? g->all_sets : NULL;
+    g->n_row_sets = f->n_rows;
 }
 
 facet_status gpu_step(gpu *g, forward *f, const float **hidden, size_t *n_hidden, facet_error *err) {
@@ -113,6 +118,10 @@ facet_status gpu_step(gpu *g, forward *f, const float **hidden, size_t *n_hidden
 }
 
 facet_status gpu_head(gpu *g, const float *hidden, size_t n_rows, float *logits, facet_error *err) {
+    size_t row = (size_t)(hidden - g->host_hidden) / g->h->n_embd;
+    g->row_sets = g->hidden_sets + row;
+    g->n_row_sets = n_rows;
+    gpu_adapters_begin(g, g->row_sets, n_rows);
     gpu_write(g, &g->normed, hidden, n_rows * g->h->n_embd * sizeof(float));
     gpu_logits(g, &g->normed, n_rows);
     gpu_read_at(g, &g->logits, 0, logits, n_rows * g->h->n_vocab);
