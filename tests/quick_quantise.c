@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/half.h"
@@ -337,6 +338,45 @@ static void file_does_not_depend_on_threads(void **state) {
     free(b);
 }
 
+static facet_status write_stream(void *ctx, const void *data, size_t n_bytes, facet_error *error) {
+    (void)error;
+    assert_int_equal(fwrite(data, 1, n_bytes, ctx), n_bytes);
+    return FACET_OK;
+}
+
+/* A file of one matrix of zeros that takes no room on the disk. */
+static void sparse_matrix(const char *path, uint64_t rows) {
+    facet_error error = {0};
+    gguf_writer *w;
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_ok(gguf_writer_new(&w, 0, &error), &error);
+    gguf_add_tensor(w, (gguf_string){"a.weight", 8}, 0, 2, (uint64_t[]){4096, rows, 1, 1}, 4 * 4096 * rows);
+    assert_ok(gguf_writer_begin(w, write_stream, f, &error), &error);
+    gguf_writer_free(w);
+    fflush(f);
+    assert_int_equal(ftruncate(fileno(f), ftell(f) + (long)(4 * 4096 * rows)), 0);
+    fclose(f);
+}
+
+static long peak_bytes(uint64_t rows) {
+    facet_error error = {0};
+    facet_quantize_options o = options_of("q8_0", 1);
+    struct rusage usage;
+    sparse_matrix(path_other, rows);
+    assert_ok(facet_quantize(path_other, path_out, &o, NULL, &error), &error);
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss * 1024;
+}
+
+/* Eight times the matrix, 128 MB of it: no more memory, but for what the allocator and a sanitizer do. */
+static void memory_does_not_grow_with_tensors(void **state) {
+    (void)state;
+    long small = peak_bytes(1024), large = peak_bytes(8192);
+    print_message("peak %ld MB, then %ld MB\n", small >> 20, large >> 20);
+    assert_true(large - small < 32 << 20);
+}
+
 static void patterns_choose_types(void **state) {
     (void)state;
     static const char *const types[] = {"^blk\\.[0-3]\\.ffn_(up|gate)=q8_0", "^token_embd=f16", "ffn=q6_k"};
@@ -486,6 +526,7 @@ static void a_trained_lattice_survives(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_does_not_grow_with_tensors), /* first: peaks only rise */
         cmocka_unit_test(errs_less_than_the_peer),
         cmocka_unit_test(errs_less_than_the_peer_in_all_types),
         cmocka_unit_test(blocks_do_not_depend_on_neighbours),

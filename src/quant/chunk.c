@@ -57,6 +57,18 @@ void quant_chunk_load(quant_chunk *c, const float *x, const float *weights, int 
     }
 }
 
+void quant_chunks(const quant_format *f, int n, const float *x, const float *weights, void *blocks, size_t n_blocks,
+                  quant_chunk_fn write, const void *rule) {
+    int groups = (int)f->block / n;
+    size_t step = (size_t)(SEARCH_LANES / groups);
+    for (size_t k = 0; k < n_blocks; k += step) {
+        quant_chunk c;
+        size_t at = k * f->block, now = n_blocks - k < step ? n_blocks - k : step;
+        quant_chunk_load(&c, x + at, weights ? weights + at : NULL, (int)now, groups, n);
+        write(&c, rule, (uint8_t *)blocks + k * f->block_bytes);
+    }
+}
+
 uint16_t quant_chunk_f16(float unit, float *v) {
     float real = *v * unit;
     if (!(fabsf(real) <= 65504.0f)) real = real > 0.0f ? 65504.0f : real < 0.0f ? -65504.0f : 0.0f;

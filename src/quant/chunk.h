@@ -3,6 +3,7 @@
 #ifndef FACET_QUANT_CHUNK_H
 #define FACET_QUANT_CHUNK_H
 
+#include "quant/format.h"
 #include "quant/search.h"
 
 typedef struct quant_chunk {
@@ -13,6 +14,11 @@ typedef struct quant_chunk {
 
 /* `n_blocks` blocks of `groups` groups of n weights. `weights` may be NULL. The lanes of absent blocks are zero. */
 void quant_chunk_load(quant_chunk *c, const float *x, const float *weights, int n_blocks, int groups, int n);
+
+/* Blocks of format f in chunks, whose groups are of n weights: `write` makes the blocks of each. */
+typedef void (*quant_chunk_fn)(const quant_chunk *c, const void *rule, void *blocks);
+void quant_chunks(const quant_format *f, int n, const float *x, const float *weights, void *blocks, size_t n_blocks,
+                  quant_chunk_fn write, const void *rule);
 
 /* The f16 nearest to v * unit, as it is stored, and in *v what that is in the chunk's range. */
 uint16_t quant_chunk_f16(float unit, float *v);

@@ -1,8 +1,6 @@
 /* The table of all block formats. See format.h. Numbers and names: enum ggml_type, as in the GGUF specification. */
 #include "quant/format.h"
 
-#include <strings.h>
-
 #include "quant/families.h"
 
 #define READ_ONLY(NAME, id, name, block, bytes)                                                                      \
@@ -58,9 +56,16 @@ const quant_format *quant_format_by_id(uint32_t file_id) {
     return NULL;
 }
 
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+
+bool quant_same_name(const char *a, const char *b) {
+    while (*a && lower(*a) == lower(*b)) a++, b++;
+    return lower(*a) == lower(*b);
+}
+
 const quant_format *quant_format_by_name(const char *name) {
     for (size_t i = 0; i < QUANT_N_TYPES; i++) {
-        if (strcasecmp(formats[i].name, name) == 0) return &formats[i];
+        if (quant_same_name(formats[i].name, name)) return &formats[i];
     }
     return NULL;
 }

@@ -53,6 +53,8 @@ typedef struct quant_format {
 const quant_format *quant_format_of(quant_type type);
 const quant_format *quant_format_by_id(uint32_t file_id);   /* NULL: not readable */
 const quant_format *quant_format_by_name(const char *name); /* any case; NULL: unknown */
+/* The same name but for the case of ASCII letters, whatever the locale. */
+bool quant_same_name(const char *a, const char *b);
 /* The name of a type id that facet cannot read but knows of ("Q1_0"), or NULL. For error messages. */
 const char *quant_foreign_name(uint32_t file_id);
 

@@ -11,6 +11,7 @@
 #include "quant/quantise_k.h"
 
 typedef struct offset_rule {
+    quant_type type;
     float top;     /* of the codes */
     float highest; /* of the multiples */
     int n;         /* weights in a group */
@@ -158,36 +159,33 @@ static void pack_q2_k(const offset_result *r, const uint8_t codes[256], int b, b
     quant_pack_two_bits(codes, 0, out->qs);
 }
 
-static void quantise(const float *x, const float *weights, uint8_t *out, size_t n_blocks, const offset_rule *rule,
-                     quant_type type) {
-    int groups = 256 / rule->n, step = SEARCH_LANES / groups;
-    size_t block_bytes = quant_format_of(type)->block_bytes;
-    for (size_t k = 0; k < n_blocks; k += (size_t)step) {
-        quant_chunk c;
-        offset_result r;
-        uint8_t lanes[SEARCH_LONGEST][SEARCH_LANES], codes[256];
-        int n = n_blocks - k < (size_t)step ? (int)(n_blocks - k) : step;
-        quant_chunk_load(&c, x + 256 * k, weights ? weights + 256 * k : NULL, n, groups, rule->n);
-        quantise_offset(&c, rule, &r, lanes);
-        for (int b = 0; b < n; b++, out += block_bytes) {
-            quant_chunk_codes(&c, (const uint8_t(*)[SEARCH_LANES])lanes, b, codes);
-            if (type == QUANT_Q2_K) pack_q2_k(&r, codes, b, (block_q2_k *)out);
-            if (type == QUANT_Q4_K) pack_q4_k(&r, codes, b, (block_q4_k *)out);
-            if (type == QUANT_Q5_K) pack_q5_k(&r, codes, b, (block_q5_k *)out);
-        }
+static void offset_chunk(const quant_chunk *c, const void *ctx, void *blocks) {
+    const offset_rule *rule = ctx;
+    offset_result r;
+    uint8_t lanes[SEARCH_LONGEST][SEARCH_LANES], codes[256];
+    quantise_offset(c, rule, &r, lanes);
+    for (int b = 0; b < c->n_blocks; b++) {
+        quant_chunk_codes(c, (const uint8_t(*)[SEARCH_LANES])lanes, b, codes);
+        if (rule->type == QUANT_Q2_K) pack_q2_k(&r, codes, b, (block_q2_k *)blocks + b);
+        if (rule->type == QUANT_Q4_K) pack_q4_k(&r, codes, b, (block_q4_k *)blocks + b);
+        if (rule->type == QUANT_Q5_K) pack_q5_k(&r, codes, b, (block_q5_k *)blocks + b);
     }
 }
 
-static const offset_rule q2_k_rule = {3, 15, 16, 2, {1.8f, 0.15f, 14}};
-static const offset_rule q4_k_rule = {15, 63, 32, 2, {13.4f, 0.2f, 14}};
-static const offset_rule q5_k_rule = {31, 63, 32, 2, {29.4f, 0.2f, 14}};
+static void quantise(const offset_rule *rule, const float *x, const float *weights, void *blocks, size_t n_blocks) {
+    quant_chunks(quant_format_of(rule->type), rule->n, x, weights, blocks, n_blocks, offset_chunk, rule);
+}
+
+static const offset_rule q2_k_rule = {QUANT_Q2_K, 3, 15, 16, 2, {1.8f, 0.15f, 14}};
+static const offset_rule q4_k_rule = {QUANT_Q4_K, 15, 63, 32, 2, {13.4f, 0.2f, 14}};
+static const offset_rule q5_k_rule = {QUANT_Q5_K, 31, 63, 32, 2, {29.4f, 0.2f, 14}};
 
 void quant_weigh_q2_k(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise(x, weights, blocks, n_blocks, &q2_k_rule, QUANT_Q2_K);
+    quantise(&q2_k_rule, x, weights, blocks, n_blocks);
 }
 void quant_weigh_q4_k(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise(x, weights, blocks, n_blocks, &q4_k_rule, QUANT_Q4_K);
+    quantise(&q4_k_rule, x, weights, blocks, n_blocks);
 }
 void quant_weigh_q5_k(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise(x, weights, blocks, n_blocks, &q5_k_rule, QUANT_Q5_K);
+    quantise(&q5_k_rule, x, weights, blocks, n_blocks);
 }

@@ -10,6 +10,7 @@
 #include "quant/quantise_k.h"
 
 typedef struct values_rule {
+    quant_type type;
     search_values values;
     float low, high; /* of the multiples */
     int n;           /* weights in a group */
@@ -134,38 +135,35 @@ static void pack_iq4_xs(const values_result *r, const uint8_t codes[256], int b,
     block_put_u16(out->scales_h, (uint16_t)upper);
 }
 
-static void quantise(const float *x, const float *weights, uint8_t *out, size_t n_blocks, const values_rule *rule,
-                     quant_type type) {
-    int groups = 256 / rule->n, step = SEARCH_LANES / groups;
-    size_t block_bytes = quant_format_of(type)->block_bytes;
-    for (size_t k = 0; k < n_blocks; k += (size_t)step) {
-        quant_chunk c;
-        values_result r;
-        uint8_t lanes[SEARCH_LONGEST][SEARCH_LANES], codes[256];
-        int n = n_blocks - k < (size_t)step ? (int)(n_blocks - k) : step;
-        quant_chunk_load(&c, x + 256 * k, weights ? weights + 256 * k : NULL, n, groups, rule->n);
-        quantise_values(&c, rule, &r, lanes);
-        for (int b = 0; b < n; b++, out += block_bytes) {
-            quant_chunk_codes(&c, (const uint8_t(*)[SEARCH_LANES])lanes, b, codes);
-            if (type == QUANT_Q3_K) pack_q3_k(&r, codes, b, (block_q3_k *)out);
-            if (type == QUANT_Q6_K) pack_q6_k(&r, codes, b, (block_q6_k *)out);
-            if (type == QUANT_IQ4_XS) pack_iq4_xs(&r, codes, b, (block_iq4_xs *)out);
-        }
+static void values_chunk(const quant_chunk *c, const void *ctx, void *blocks) {
+    const values_rule *rule = ctx;
+    values_result r;
+    uint8_t lanes[SEARCH_LONGEST][SEARCH_LANES], codes[256];
+    quantise_values(c, rule, &r, lanes);
+    for (int b = 0; b < c->n_blocks; b++) {
+        quant_chunk_codes(c, (const uint8_t(*)[SEARCH_LANES])lanes, b, codes);
+        if (rule->type == QUANT_Q3_K) pack_q3_k(&r, codes, b, (block_q3_k *)blocks + b);
+        if (rule->type == QUANT_Q6_K) pack_q6_k(&r, codes, b, (block_q6_k *)blocks + b);
+        if (rule->type == QUANT_IQ4_XS) pack_iq4_xs(&r, codes, b, (block_iq4_xs *)blocks + b);
     }
 }
 
-static const values_rule q3_k_rule = {SEARCH_SIGNED8, -32, 31, 16, 2, {2.8f, 0.2f, 10}};
-static const values_rule q6_k_rule = {SEARCH_SIGNED64, -128, 127, 16, 2, {30.2f, 0.3f, 9}};
-static const values_rule iq4_xs_rule = {SEARCH_IQ4, -32, 31, 32, 2, {100, 4, 10}};
+static void quantise(const values_rule *rule, const float *x, const float *weights, void *blocks, size_t n_blocks) {
+    quant_chunks(quant_format_of(rule->type), rule->n, x, weights, blocks, n_blocks, values_chunk, rule);
+}
+
+static const values_rule q3_k_rule = {QUANT_Q3_K, SEARCH_SIGNED8, -32, 31, 16, 2, {2.8f, 0.2f, 10}};
+static const values_rule q6_k_rule = {QUANT_Q6_K, SEARCH_SIGNED64, -128, 127, 16, 2, {30.2f, 0.3f, 9}};
+static const values_rule iq4_xs_rule = {QUANT_IQ4_XS, SEARCH_IQ4, -32, 31, 32, 2, {100, 4, 10}};
 
 void quant_weigh_q3_k(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise(x, weights, blocks, n_blocks, &q3_k_rule, QUANT_Q3_K);
+    quantise(&q3_k_rule, x, weights, blocks, n_blocks);
 }
 void quant_weigh_q6_k(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise(x, weights, blocks, n_blocks, &q6_k_rule, QUANT_Q6_K);
+    quantise(&q6_k_rule, x, weights, blocks, n_blocks);
 }
 void quant_weigh_iq4_xs(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise(x, weights, blocks, n_blocks, &iq4_xs_rule, QUANT_IQ4_XS);
+    quantise(&iq4_xs_rule, x, weights, blocks, n_blocks);
 }
 
 /* ---- groups of 32 with a scale of their own */
@@ -175,7 +173,7 @@ static void pack_nibbles(const uint8_t (*codes)[SEARCH_LANES], int lane, const u
 }
 
 /* An f16 scale and codes of `values` for each group. */
-static void fit_groups(quant_chunk *c, search_values values, const search_grid *grid, uint16_t d[SEARCH_LANES],
+static void fit_groups(const quant_chunk *c, search_values values, const search_grid *grid, uint16_t d[SEARCH_LANES],
                        uint8_t (*codes)[SEARCH_LANES]) {
     const search_kernels *k = search_choose();
     search_row scale;
@@ -184,7 +182,8 @@ static void fit_groups(quant_chunk *c, search_values values, const search_grid *
     k->codes_values[values](&c->p, scale, codes);
 }
 
-static void iq4_nl_chunk(quant_chunk *c, void *blocks) {
+static void iq4_nl_chunk(const quant_chunk *c, const void *rule, void *blocks) {
+    (void)rule;
     static const uint8_t same[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     static const search_grid grid = {100, 4, 10};
     block_iq4_nl *out = blocks;
@@ -197,7 +196,8 @@ static void iq4_nl_chunk(quant_chunk *c, void *blocks) {
     }
 }
 
-static void q4_0_chunk(quant_chunk *c, void *blocks) {
+static void q4_0_chunk(const quant_chunk *c, const void *rule, void *blocks) {
+    (void)rule;
     static const uint8_t same[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     static const search_grid grid = {6.4f, 0.2f, 12};
     block_q4_0 *out = blocks;
@@ -210,7 +210,8 @@ static void q4_0_chunk(quant_chunk *c, void *blocks) {
     }
 }
 
-static void q5_0_chunk(quant_chunk *c, void *blocks) {
+static void q5_0_chunk(const quant_chunk *c, const void *rule, void *blocks) {
+    (void)rule;
     static const search_grid grid = {14, 0.25f, 12};
     block_q5_0 *out = blocks;
     uint16_t d[SEARCH_LANES];
@@ -228,7 +229,8 @@ static void q5_0_chunk(quant_chunk *c, void *blocks) {
 
 /* Powers of two: the one that maps the largest weight below 8 (4 to 8 are 8 to 12 of the doubled codes), the ones
  * around it. */
-static void mxfp4_chunk(quant_chunk *c, void *blocks) {
+static void mxfp4_chunk(const quant_chunk *c, const void *rule, void *blocks) {
+    (void)rule;
     block_mxfp4 *out = blocks;
     static const uint8_t by_rank[16] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7};
     const search_kernels *k = search_choose();
@@ -259,34 +261,30 @@ static void mxfp4_chunk(quant_chunk *c, void *blocks) {
     }
 }
 
-static void quantise_groups(const float *x, const float *weights, uint8_t *out, size_t n_blocks, size_t block_bytes,
-                            void (*write)(quant_chunk *c, void *blocks)) {
-    for (size_t k = 0; k < n_blocks; k += SEARCH_LANES) {
-        quant_chunk c;
-        int n = n_blocks - k < SEARCH_LANES ? (int)(n_blocks - k) : SEARCH_LANES;
-        quant_chunk_load(&c, x + 32 * k, weights ? weights + 32 * k : NULL, n, 1, 32);
-        write(&c, out + k * block_bytes);
-    }
+/* The formats of 32 weights have no rule beyond their function. */
+static void quantise_groups(quant_type type, const float *x, const float *weights, void *blocks, size_t n_blocks,
+                            quant_chunk_fn write) {
+    quant_chunks(quant_format_of(type), 32, x, weights, blocks, n_blocks, write, NULL);
 }
 
 void quant_weigh_iq4_nl(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise_groups(x, weights, blocks, n_blocks, sizeof(block_iq4_nl), iq4_nl_chunk);
+    quantise_groups(QUANT_IQ4_NL, x, weights, blocks, n_blocks, iq4_nl_chunk);
 }
 void quant_weigh_mxfp4(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise_groups(x, weights, blocks, n_blocks, sizeof(block_mxfp4), mxfp4_chunk);
+    quantise_groups(QUANT_MXFP4, x, weights, blocks, n_blocks, mxfp4_chunk);
 }
 /* Without weights these two follow the reference's plain rule, bit for bit. */
 void quant_weigh_q4_0(const float *x, const float *weights, void *blocks, size_t n_blocks) {
     if (!weights) {
         quant_quantise_q4_0(x, blocks, n_blocks);
     } else {
-        quantise_groups(x, weights, blocks, n_blocks, sizeof(block_q4_0), q4_0_chunk);
+        quantise_groups(QUANT_Q4_0, x, weights, blocks, n_blocks, q4_0_chunk);
     }
 }
 void quant_weigh_q5_0(const float *x, const float *weights, void *blocks, size_t n_blocks) {
     if (!weights) {
         quant_quantise_q5_0(x, blocks, n_blocks);
     } else {
-        quantise_groups(x, weights, blocks, n_blocks, sizeof(block_q5_0), q5_0_chunk);
+        quantise_groups(QUANT_Q5_0, x, weights, blocks, n_blocks, q5_0_chunk);
     }
 }

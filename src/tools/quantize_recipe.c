@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 typedef enum when { NEVER, FIRST_FOUR, FIRST_EIGHTH, MORE, ALWAYS } when;
 
@@ -61,10 +60,10 @@ static const struct {
 
 const quantize_recipe *recipe_find(const char *name) {
     for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++) {
-        if (strcasecmp(aliases[i].alias, name) == 0) name = aliases[i].name;
+        if (quant_same_name(aliases[i].alias, name)) name = aliases[i].name;
     }
     for (size_t i = 0; i < N_RECIPES; i++) {
-        if (strcasecmp(recipes[i].name, name) == 0) return &recipes[i];
+        if (quant_same_name(recipes[i].name, name)) return &recipes[i];
     }
     return NULL;
 }
