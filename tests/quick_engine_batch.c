@@ -481,11 +481,34 @@ static void test_fair(void **state) {
     assert_int_equal(got[4], 0);
 }
 
+/* Hidden states and the logits of the last token in one step, also beside others who want logits. */
+static void test_rows_and_logits(void **state) {
+    (void)state;
+    world w;
+    facet_error error;
+    world_open(&w, kinds[0], 1, 64, 2);
+    size_t n_embd = w.model->hparams.n_embd;
+    float *alone = malloc(n_embd * sizeof *alone), *again = malloc(n_embd * sizeof *again);
+    for (size_t n = 1; n <= LENGTH; n += 76) {
+        facet_session *s = session_open(w.engine, false, 0);
+        assert_ok(facet_session_embed(s, w.scripts[0].tokens, n, alone, &error), &error);
+        assert_memory_equal(facet_session_logits(s), w.scripts[0].logits + (n - 1) * w.n_vocab,
+                            w.n_vocab * sizeof(float));
+        assert_ok(facet_session_embed(s, w.scripts[0].tokens, n, again, &error), &error);
+        assert_memory_equal(alone, again, n_embd * sizeof *alone);
+        facet_session_free(s);
+    }
+    free(alone);
+    free(again);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits), cmocka_unit_test(test_narrow_steps), cmocka_unit_test(test_little_memory),
-        cmocka_unit_test(test_reuse),     cmocka_unit_test(test_adapters),     cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_narrow_steps),
+        cmocka_unit_test(test_little_memory), cmocka_unit_test(test_reuse),
+        cmocka_unit_test(test_adapters),      cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_fair),          cmocka_unit_test(test_rows_and_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

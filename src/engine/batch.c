@@ -105,14 +105,17 @@ static void grant(const batch *b, request *queue) {
 
 /* ---- forming */
 
-static bool wants_logits(const request *r) { return r->logits && r->n_granted == request_left(r); }
+static bool wants_rows(const request *r) { return r->hidden && r->hidden_from < r->end; }
+
+/* The logits after its last token and no other row. */
+static bool wants_logits(const request *r) { return r->logits && r->n_granted == request_left(r) && !wants_rows(r); }
 
 static void add_segment(batch *b, request *r, size_t at) {
     size_t wanted = r->n_granted;
     if (r->hidden) wanted = r->hidden_from > at ? r->hidden_from - at : 0;
-    if (r->logits && at + r->n_granted == r->end) wanted = r->n_granted - 1;
+    if (r->logits && at + r->n_granted == r->end && !wants_rows(r)) wanted = r->n_granted - 1;
     if (wanted > r->n_granted) wanted = r->n_granted;
-    r->n_hidden = r->hidden ? r->n_granted - wanted : 0;
+    r->n_hidden = wants_rows(r) ? r->n_granted - wanted : 0;
     b->tokens[b->n_tokens] = r;
     b->segments[b->n_tokens++] = (forward_segment){.kv = r->kv,
                                                    .tokens = r->tokens + at,
@@ -190,6 +193,14 @@ void batch_await(batch *b, arrival *a, const hparams *h, stream_stop_fn stop, vo
 
 /* ---- computing */
 
+static bool wants_head(const request *r) { return r->logits && request_left(r) == 0; }
+
+static bool needs_head(const batch *b) {
+    bool needs = b->heads != NULL;
+    for (size_t i = 0; i < b->n_tokens; i++) needs |= wants_head(b->tokens[i]);
+    return needs;
+}
+
 /* One session's logits go straight to it; those of several are computed together and handed out. */
 static facet_status compute_logits(batch *b, const float *hidden, facet_error *err) {
     for (size_t i = 0; i < b->n_logits;) {
@@ -200,6 +211,20 @@ static facet_status compute_logits(batch *b, const float *hidden, facet_error *e
             memcpy(b->tokens[i + k]->logits, b->logits + k * b->n_vocab, b->n_vocab * sizeof *out);
         }
         i += n;
+    }
+    return FACET_OK;
+}
+
+/* Behind the rows of those who want logits alone; who wants both has its logits of the last of its rows. */
+static facet_status hand_out_rows(batch *b, const float *hidden, facet_error *err) {
+    if (b->n_tokens == b->n_logits) return FACET_OK;
+    const float *rows = hidden + b->n_logits * b->n_embd;
+    for (size_t i = b->n_logits; i < b->n_tokens; i++) {
+        request *r = b->tokens[i];
+        if (r->n_hidden == 0) continue;
+        memcpy(r->hidden, rows, r->n_hidden * b->n_embd * sizeof *rows);
+        rows += r->n_hidden * b->n_embd;
+        if (wants_head(r)) FACET_TRY(backend_head(b->backend, rows - b->n_embd, 1, r->logits, err));
     }
     return FACET_OK;
 }
@@ -220,15 +245,10 @@ static facet_status compute(batch *b, facet_error *err) {
     if (!await_stage(b, WEIGHTS_STAGE_STEP)) return b->missed;
     backend_copy_rows(b->backend, b->copies, b->n_copies);
     if (b->n_tokens) FACET_TRY(backend_step(b->backend, b->segments, b->n_tokens, &hidden, &n_hidden, err));
-    if ((b->n_logits || b->heads) && !await_stage(b, b->head_stage)) return b->missed;
+    if (needs_head(b) && !await_stage(b, b->head_stage)) return b->missed;
     if (b->missed != FACET_OK) return b->missed;
     FACET_TRY(compute_logits(b, hidden, err));
-    size_t at = b->n_logits;
-    for (size_t i = b->n_logits; i < b->n_tokens; i++) {
-        request *r = b->tokens[i];
-        if (r->n_hidden) memcpy(r->hidden, hidden + at * b->n_embd, r->n_hidden * b->n_embd * sizeof *hidden);
-        at += r->n_hidden;
-    }
+    FACET_TRY(hand_out_rows(b, hidden, err));
     return compute_heads(b, err);
 }
 

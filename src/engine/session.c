@@ -305,18 +305,14 @@ facet_status facet_session_score(facet_session *s, const int32_t *tokens, size_t
 
 static facet_status stream_hidden(facet_session *s, float *rows, session_rows_fn on_rows, void *ctx,
                                   facet_error *err) {
-    size_t n_embd = s->engine->model->hparams.n_embd;
-    request head = {.hidden = rows, .n_hidden = 1, .logits = s->logits};
     while (kv_sequence_length(s->kv) < s->n_tokens) {
         FACET_TRY(check_cancel(s, err));
-        request r = {.kv = s->kv, .tokens = s->tokens, .end = s->n_tokens, .hidden = rows};
+        request r = {.kv = s->kv, .tokens = s->tokens, .end = s->n_tokens, .hidden = rows, .logits = s->logits};
         FACET_TRY(session_run(s, &r, err));
         if (!on_rows(ctx, rows, r.n_hidden)) {
             return error_set(err, FACET_ERROR_CANCELLED, "cancelled by the caller");
         }
-        head.hidden = rows + (r.n_hidden - 1) * n_embd;
     }
-    FACET_TRY(session_run(s, &head, err));
     s->has_logits = true;
     return FACET_OK;
 }
