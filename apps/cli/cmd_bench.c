@@ -225,7 +225,7 @@ int cmd_bench(const cli_options *o) {
                .n_prompt = (size_t)o->prompt_tokens,
                .n_decode = (size_t)o->decode_tokens,
                .n_repeats = (size_t)o->repeats};
-    if (o->n_arguments && !strcmp(o->arguments[0], "kernels")) return report_usage("bench kernels is not built yet");
+    if (o->n_arguments && !strcmp(o->arguments[0], "kernels")) return bench_kernels(o);
     if (o->n_arguments) return report_usage("bench: '%.60s' is not a kind of bench", o->arguments[0]);
     if (!b.n_prompt && !b.n_decode) return report_usage("bench: -p and -n are both 0, there is nothing to measure");
     size_t n_tokens = b.depth + b.n_prompt + 1,

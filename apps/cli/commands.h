@@ -8,6 +8,7 @@ int cmd_run(const cli_options *o);
 int cmd_chat(const cli_options *o);
 int cmd_info(const cli_options *o);
 int cmd_bench(const cli_options *o);
+int bench_kernels(const cli_options *o); /* facet bench kernels */
 int cmd_tokenize(const cli_options *o);
 int cmd_detokenize(const cli_options *o);
 int cmd_render(const cli_options *o);

@@ -228,6 +228,37 @@ void facet_sha256_begin(facet_sha256 *sum);
 void facet_sha256_add(facet_sha256 *sum, const void *data, size_t n_bytes);
 void facet_sha256_end(facet_sha256 *sum, uint8_t digest[32]);
 
+/* ---------------------------------------------------------------------------------------------- speed of kernels */
+
+typedef struct facet_kernel_bench_options {
+    size_t size;
+    int threads;              /* 1 to 64 */
+    size_t megabytes;         /* of weights that one token reads: more than the last cache */
+    size_t tokens;            /* of a product with many tokens */
+    size_t columns;           /* of every matrix; formats whose blocks do not divide it are left out */
+    uint32_t cpu_features;    /* FACET_CPU_ sets that may be used */
+    bool thread_time;         /* count the threads' own time: for a machine that others use too */
+    const char *const *names; /* formats, "attention", steps; n_names 0: all */
+    size_t n_names;
+} facet_kernel_bench_options;
+void facet_kernel_bench_options_defaults(facet_kernel_bench_options *options);
+
+/* What does not apply is 0. */
+typedef struct facet_kernel_speed {
+    const char *name;        /* valid during the call */
+    size_t n_tokens;         /* of a product */
+    double bytes_per_second; /* of weights, or keys and values, from memory */
+    double macs_per_second;
+    double seconds_per_number; /* of a step on one thread, in the cache */
+} facet_kernel_speed;
+/* The name of the first that is told: byte products that touch no memory, what the processor can do at most. */
+#define FACET_KERNEL_PEAK "peak"
+typedef void (*facet_kernel_speed_fn)(void *ctx, const facet_kernel_speed *speed);
+
+/* Measures kernels one after another; each is told as soon as it is known, the best of some rounds. */
+facet_status facet_kernel_bench(const facet_kernel_bench_options *options, facet_kernel_speed_fn fn, void *ctx,
+                                facet_error *error);
+
 #ifdef __cplusplus
 }
 #endif
