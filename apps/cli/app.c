@@ -32,14 +32,15 @@ int app_open_model(app *a, const cli_options *o, app_model_kind kind) {
     options.use_mmap = !o->no_mmap;
     options.lock_memory = o->mlock;
     options.log = report_warning;
-    if (o->model && strstr(o->model, "://"))
-        return report_usage("--model: opening a URL is not built yet; download the file and name it");
-    if (!o->model) {
-        int status = open_embedded(a, &options);
-        if (status) return status;
-    } else if (facet_model_open(&a->model, o->model, &options, &error)) {
-        return report_failure(&error, o->model);
-    }
+    int status = EXIT_OK;
+    if (!o->model)
+        status = open_embedded(a, &options);
+    else if (remote_is_url(o->model))
+        status = options.vocabulary_only ? remote_open_front(&a->model, o, &options)
+                                         : remote_open(&a->remote, &a->model, o, &options);
+    else if (facet_model_open(&a->model, o->model, &options, &error))
+        status = report_failure(&error, o->model);
+    if (status) return status;
     facet_model_get_info(a->model, &a->info);
     return EXIT_OK;
 }
@@ -124,6 +125,7 @@ void app_close(app *a) {
     adapters_clear(&a->adapters);
     facet_engine_free(a->engine);
     facet_model_free(a->model);
+    remote_close(a->remote);
     *a = (app){0};
 }
 

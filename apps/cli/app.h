@@ -6,6 +6,7 @@
 
 #include "adapters.h"
 #include "options.h"
+#include "remote.h"
 #include "report.h"
 #include "text.h"
 
@@ -17,6 +18,7 @@ typedef struct app {
     facet_engine *engine;
     facet_session *session;
     app_adapters adapters;
+    remote *remote; /* where the model comes from while it is used; NULL: from a file */
     facet_model_info info;
     bool unshared; /* sessions do not take over what others computed: for measuring */
 } app;

@@ -227,7 +227,7 @@ int cmd_info(const cli_options *o) {
     cli_options named = *o;
     if (o->n_arguments && o->model) return report_usage("info: name the file once, by -m or as the argument");
     if (o->n_arguments) named.model = o->arguments[0];
-    int status = inspect_open(&gguf, named.model, true);
+    int status = remote_is_url(named.model) ? remote_inspect(&gguf, &named) : inspect_open(&gguf, named.model, true);
     if (!status && o->fit) status = compute_fit(&named, &fit, &engine);
     if (!status) sum_up(gguf, &s);
     if (!status && o->json) {

@@ -45,7 +45,7 @@ static uint64_t decode_bytes(const facet_gguf *gguf) {
 
 int inspect_decode_traffic(const cli_options *o, inspect_traffic *out) {
     facet_gguf *gguf = NULL;
-    int status = inspect_open(&gguf, o->model, true);
+    int status = remote_is_url(o->model) ? remote_inspect(&gguf, o) : inspect_open(&gguf, o->model, true);
     if (!status) out->decode_bytes = decode_bytes(gguf);
     facet_gguf_free(gguf);
     return status;

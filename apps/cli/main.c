@@ -48,6 +48,7 @@ static int run_command(const cli_options *o) {
     case COMMAND_convert: return cmd_convert(o);
     case COMMAND_imatrix: return cmd_imatrix(o);
     case COMMAND_adapter: return cmd_adapter(o);
+    case COMMAND_pull: return cmd_pull(o);
     case COMMAND_quantize: return cmd_quantize(o);
     case COMMAND_help: return cmd_help(o);
     case COMMAND_version: return cmd_version(o);

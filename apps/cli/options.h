@@ -61,7 +61,9 @@ typedef struct cli_options {
     size_t n_arguments;
 
     const char *model, *system, *tools, *json_schema, *grammar, *ids, *output, *kl_base, *save_logits, *cpu,
-        *completion, *imatrix, *type, *merge, *file;
+        *completion, *imatrix, *type, *merge, *file, *device;
+    const char *cache, *sha256;
+    int64_t retries, stall;
     const char *host, *unix_path, *api_key_file, *tls_cert, *tls_key, *alias, *access_log;
     bool force, context_shift;
     int64_t port, parallel, queue, max_body, timeout, drain;

@@ -60,7 +60,19 @@ static void catch_signal(int number) {
     sigaction(number, &action, NULL);
 }
 
+/* A mapped file lost the bytes that were being read: there is no going on. Nothing but system calls here. */
+static void on_lost_file(int number) {
+    static const char told[] = "facet: a file that is in use became shorter, or its disk failed; "
+                               "--no-mmap reads models into memory\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, told, sizeof told - 1);
+    _exit(EXIT_ERROR);
+}
+
 void interrupt_install(void) {
+    struct sigaction lost = {.sa_handler = on_lost_file};
+    sigemptyset(&lost.sa_mask);
+    sigaction(SIGBUS, &lost, NULL);
     catch_signal(SIGINT);
     catch_signal(SIGTERM);
     catch_signal(SIGHUP);

@@ -22,7 +22,8 @@ void progress_update(progress *p, size_t done, size_t total);
 void progress_end(progress *p); /* clears the line */
 
 /* Ctrl-C, SIGTERM and SIGHUP: cancel the watched session; with none watched, or the second time, end the program with
- * status 130. SIGPIPE is ignored: a closed output is an error that is told. */
+ * status 130. SIGPIPE is ignored: a closed output is an error that is told. SIGBUS, which reading a mapped file that
+ * became shorter raises, ends the program with a message and status 1. */
 void interrupt_install(void);
 void interrupt_watch(facet_session *session); /* NULL: none */
 bool interrupt_seen(void);
