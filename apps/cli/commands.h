@@ -8,6 +8,7 @@ int cmd_run(const cli_options *o);
 int cmd_chat(const cli_options *o);
 int cmd_info(const cli_options *o);
 int cmd_bench(const cli_options *o);
+int bench_kernels(const cli_options *o); /* facet bench kernels */
 int cmd_tokenize(const cli_options *o);
 int cmd_detokenize(const cli_options *o);
 int cmd_render(const cli_options *o);
@@ -21,8 +22,8 @@ int cmd_convert(const cli_options *o);
 int cmd_doctor(const cli_options *o);
 int cmd_pull(const cli_options *o);
 int cmd_serve(const cli_options *o);
-int cmd_help(const cli_options *o);
 int cmd_batch(const cli_options *o);
+int cmd_help(const cli_options *o);
 int cmd_version(const cli_options *o);
 
 #endif
