@@ -277,6 +277,7 @@ static facet_status program_new(gpu_device *d, gpu_program **out, const gpu_sour
     if (n < 0 || (size_t)n >= sizeof options) return error_set(err, FACET_ERROR_INTERNAL, "too many definitions");
     gpu_program *p = calloc(1, sizeof *p);
     if (!p) return error_memory(err, sizeof *p);
+    if (d->limits.processor) cache = NULL; /* PoCL has a cache of its own, and its binaries are made for any group */
     gpu_cache_key key = gpu_cache_key_of(&d->limits, source, options);
     p->cl = from_cache(o, cache, &key, options);
     facet_status status = FACET_OK;

@@ -54,7 +54,7 @@ FN float stored(GLOBAL const uchar *row, int i) {
 /* Group (unit, row): unit < n_kv is a KV head, whose key and value are stored; then come the query heads, which are
  * finished in place. v_is_k: values are the key's projection. cos_at: the first angle of the layer's kind in rows of
  * `angle_width`, cosines of all pairs, then sines. */
-KERNEL void finish_heads(GLOBAL float *q, GLOBAL const float *k, GLOBAL const float *v, int n_head, int n_kv,
+KERNEL(GROUP) void finish_heads(GLOBAL float *q, GLOBAL const float *k, GLOBAL const float *v, int n_head, int n_kv,
                          int n_kv_heads, int dim, GLOBAL const float *vectors, int q_norm, int k_norm,
                          GLOBAL const float *angles, int angle_width, int cos_at, GLOBAL const int *rows,
                          GLOBAL const int *tables, int sliding, GLOBAL uchar *pool, wide page_bytes, wide layer_at,
@@ -94,7 +94,7 @@ KERNEL void finish_heads(GLOBAL float *q, GLOBAL const float *k, GLOBAL const fl
 /* Group (head + n_head * part, row): one query head over the spans first_span + part, + n_parts, ... With one part
  * the result takes the query's place; with several the parts' spans go to `partial` (outputs, maximum, sum; dim + 2
  * floats each) and attend_merge puts them together: there is then one part for each span. */
-KERNEL void attend(GLOBAL float *q, int n_head, int heads_per_kv, int dim, GLOBAL const int *rows,
+KERNEL(GROUP) void attend(GLOBAL float *q, int n_head, int heads_per_kv, int dim, GLOBAL const int *rows,
                    GLOBAL const int *tables, int sliding, int window, GLOBAL const uchar *pool, wide page_bytes,
                    wide layer_at, int n_kv_heads, int first_span, int n_parts, GLOBAL float *partial) {
     LOCAL float query[MAX_HEAD];
@@ -136,8 +136,9 @@ KERNEL void attend(GLOBAL float *q, int n_head, int heads_per_kv, int dim, GLOBA
             score[p - span * SPAN] = s;
             most = larger(s, most);
         }
-        GROUP_MAX(most, shared);
-        most = shared[0] + 0.0f;
+        float span_max, span_sum;
+        GROUP_MAX(span_max, most, shared);
+        most = span_max + 0.0f;
         for (int p = first + LOCAL_ID; p < end; p += GROUP) {
             float w = score[p - span * SPAN] - most;
             score[p - span * SPAN] = w < -0x1.5d589ep+6f ? 0.0f : exact_exp(w);
@@ -147,8 +148,8 @@ KERNEL void attend(GLOBAL float *q, int n_head, int heads_per_kv, int dim, GLOBA
         for (int i = LOCAL_ID; LOCAL_ID < 16 && i < end - span * SPAN; i += 16) {
             if (i >= first - span * SPAN) sum += score[i];
         }
-        SUM_LANES(sum, shared);
-        sum = shared[0];
+        SUM_LANES(span_sum, sum, shared);
+        sum = span_sum;
         if (first < end) {
             float m = larger(most, run_max), old = exact_exp(run_max - m), fresh = exact_exp(most - m);
             run_max = m;
@@ -187,7 +188,7 @@ KERNEL void attend(GLOBAL float *q, int n_head, int heads_per_kv, int dim, GLOBA
 }
 
 /* Puts the parts of attend together, in order; those that saw nothing are left out. Group (head, row). */
-KERNEL void attend_merge(GLOBAL float *q, int n_head, int dim, int n_parts, GLOBAL const float *partial) {
+KERNEL(GROUP) void attend_merge(GLOBAL float *q, int n_head, int dim, int n_parts, GLOBAL const float *partial) {
     wide head = (wide)GROUP_Y * (wide)n_head + (wide)GROUP_X;
     for (int j = LOCAL_ID; j < dim; j += GROUP) {
         float out = 0, run_max = -INFINITY, run_sum = 0;

@@ -6,7 +6,7 @@
  * Text before this file defines them. */
 #ifdef __OPENCL_VERSION__
 #pragma OPENCL FP_CONTRACT OFF
-#define KERNEL   __kernel
+#define KERNEL(size) __kernel __attribute__((reqd_work_group_size(size, 1, 1)))
 #define FN       static inline
 #define GLOBAL   __global
 #define LOCAL    __local
@@ -42,7 +42,7 @@ FN int dot4(uint a, uint b, int sum) {
 #endif
 
 #else
-#define KERNEL   extern "C" __global__
+#define KERNEL(size) extern "C" __global__ __launch_bounds__(size)
 #define FN       static __device__ __forceinline__
 #define GLOBAL
 #define LOCAL    __shared__
@@ -115,31 +115,34 @@ FN float exact_tanh(float x) {
     return AS_FLOAT(AS_UINT(a < 0.6f ? small : large) | (AS_UINT(x) & 0x80000000u));
 }
 
-/* ---- sums of a group. They are macros since pointers to local memory as arguments of functions, and barriers behind
- * conditions, are more than some compilers can take. The result is shared[0], for all. */
+/* ---- what a group has in common. They are macros since pointers to local memory as arguments of functions, and
+ * barriers behind conditions, are more than some compilers can take; and have few barriers, which cost time in the
+ * compiler too. All work items get the result; `shared` has GROUP places. */
 
-/* The largest of every work item's value. */
-#define GROUP_MAX(value, shared)                                                                                      \
-    do {                                                                                                              \
-        BARRIER;                                                                                                      \
-        shared[LOCAL_ID] = (value);                                                                                   \
-        BARRIER;                                                                                                      \
-        for (int max_step = GROUP / 2; max_step > 0; max_step /= 2) {                                                 \
-            if (LOCAL_ID < max_step) shared[LOCAL_ID] = larger(shared[LOCAL_ID], shared[LOCAL_ID + max_step]);        \
-            BARRIER;                                                                                                  \
-        }                                                                                                             \
-    } while (0)
-
+#define OF_TWO(shared, i) (shared[i] + shared[(i) + 8])
 /* The contract's tree over the first sixteen work items' values. */
-#define SUM_LANES(value, shared)                                                                                      \
+#define SUM_LANES(result, value, shared)                                                                              \
     do {                                                                                                              \
         BARRIER;                                                                                                      \
         if (LOCAL_ID < 16) shared[LOCAL_ID] = (value);                                                                \
         BARRIER;                                                                                                      \
-        for (int lane_step = 8; lane_step > 0; lane_step /= 2) {                                                      \
-            if (LOCAL_ID < lane_step) shared[LOCAL_ID] += shared[LOCAL_ID + lane_step];                               \
-            BARRIER;                                                                                                  \
-        }                                                                                                             \
+        result = ((OF_TWO(shared, 0) + OF_TWO(shared, 4)) + (OF_TWO(shared, 2) + OF_TWO(shared, 6))) +                \
+                 ((OF_TWO(shared, 1) + OF_TWO(shared, 5)) + (OF_TWO(shared, 3) + OF_TWO(shared, 7)));                 \
+    } while (0)
+
+/* The largest of every work item's value. */
+#define GROUP_MAX(result, value, shared)                                                                              \
+    do {                                                                                                              \
+        BARRIER;                                                                                                      \
+        shared[LOCAL_ID] = (value);                                                                                   \
+        BARRIER;                                                                                                      \
+        float max_part = shared[LOCAL_ID & 15];                                                                       \
+        for (int max_i = 16; max_i < GROUP; max_i += 16) max_part = larger(shared[max_i + (LOCAL_ID & 15)], max_part); \
+        BARRIER;                                                                                                      \
+        if (LOCAL_ID < 16) shared[LOCAL_ID] = max_part;                                                               \
+        BARRIER;                                                                                                      \
+        result = shared[0];                                                                                           \
+        for (int max_i = 1; max_i < 16; max_i++) result = larger(shared[max_i], result);                              \
     } while (0)
 
 /* result = 1 / sqrt(mean square + eps) of n floats, ITEM(i) being the i-th, by the contract's rule 2. `shared` has
@@ -156,6 +159,7 @@ FN float exact_tanh(float x) {
             for (int rms_i = LOCAL_ID; LOCAL_ID < 16 && rms_i < STAGE && rms_at + rms_i < (n); rms_i += 16)           \
                 rms_sum = fma(shared[rms_i], shared[rms_i], rms_sum);                                                 \
         }                                                                                                             \
-        SUM_LANES(rms_sum, shared);                                                                                   \
-        result = 1.0f / sqrt(shared[0] / (float)(n) + (eps));                                                         \
+        float rms_all;                                                                                                \
+        SUM_LANES(rms_all, rms_sum, shared);                                                                          \
+        result = 1.0f / sqrt(rms_all / (float)(n) + (eps));                                                         \
     } while (0)

@@ -313,7 +313,7 @@ FN void unpack32(GLOBAL const uint *at, uint *q) {
  * Where the matrix is one of many experts', token t is a slot: its expert is chosen[t] (expert_groups groups of 32
  * rows further on for each), its activations are those of token t / slots_per_row, and its factor is
  * vectors[scale_at + expert]. Otherwise chosen is not read; scale_at < 0: no factor. */
-KERNEL void product(GLOBAL const uint *w, int row_words, int n_blocks, int first_row, int n_rows, int n_cols,
+KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n_blocks, int first_row, int n_rows, int n_cols,
                     GLOBAL const uint *x, GLOBAL const float *xd, GLOBAL const short *xs, int n_tokens,
                     GLOBAL float *out, int ldo, GLOBAL const float *vectors, int scale_at, GLOBAL const int *chosen,
                     int expert_groups, int slots_per_row) {

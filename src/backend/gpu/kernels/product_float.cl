@@ -10,7 +10,7 @@
 #define LOAD(at, i, which) AS_FLOAT((which) ? (at)[(i) * 32] & 0xffff0000u : (at)[(i) * 32] << 16)
 #endif
 
-KERNEL void product(GLOBAL const uint *w, int row_words, int n_blocks, int first_row, int n_rows, int n_cols,
+KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n_blocks, int first_row, int n_rows, int n_cols,
                     GLOBAL const float *x, GLOBAL const float *xd, GLOBAL const short *xs, int n_tokens,
                     GLOBAL float *out, int ldo, GLOBAL const float *vectors, int scale_at, GLOBAL const int *chosen,
                     int expert_groups, int slots_per_row) {

@@ -8,7 +8,7 @@ FN float gelu(float x) {
 
 /* x += RMSNorm(y; w1), where w1 >= 0; x *= vectors[scale], where scale >= 0; out = RMSNorm(x; w2), where w2 >= 0.
  * w1, w2, scale are places in `vectors`. One group a row. */
-KERNEL void residual_norm(GLOBAL float *x, GLOBAL const float *y, GLOBAL const float *vectors, int w1, int scale,
+KERNEL(GROUP) void residual_norm(GLOBAL float *x, GLOBAL const float *y, GLOBAL const float *vectors, int w1, int scale,
                           int w2, GLOBAL float *out, int n, float eps) {
     LOCAL float shared[STAGE];
     wide row = (wide)GROUP_X * (wide)n;
@@ -30,7 +30,7 @@ KERNEL void residual_norm(GLOBAL float *x, GLOBAL const float *y, GLOBAL const f
 
 /* Codes of activations in blocks of `block` (32 or 256) by the contract's rule 1: d = absmax / 127, q = rint(x / d).
  * Each work item has eight elements of a row; GROUP_Y is the row. */
-KERNEL void quantise(GLOBAL const float *x, int n_cols, int block, GLOBAL uint *codes, GLOBAL float *scales,
+KERNEL(GROUP) void quantise(GLOBAL const float *x, int n_cols, int block, GLOBAL uint *codes, GLOBAL float *scales,
                      GLOBAL short *sums) {
     LOCAL uint most[GROUP];
     LOCAL int part[GROUP];
@@ -70,28 +70,28 @@ KERNEL void quantise(GLOBAL const float *x, int n_cols, int block, GLOBAL uint *
 }
 
 /* gate = gelu(gate) * up */
-KERNEL void gelu_mul(GLOBAL float *gate, GLOBAL const float *up, int n) {
+KERNEL(GROUP) void gelu_mul(GLOBAL float *gate, GLOBAL const float *up, int n) {
     int i = GROUP_X * GROUP + LOCAL_ID;
     wide at = (wide)GROUP_Y * (wide)n + (wide)i;
     if (i < n) gate[at] = gelu(gate[at]) * up[at];
 }
 
 /* The same where both are the halves of rows of 2n; out has rows of n. */
-KERNEL void gelu_mul_halves(GLOBAL const float *both, GLOBAL float *out, int n) {
+KERNEL(GROUP) void gelu_mul_halves(GLOBAL const float *both, GLOBAL float *out, int n) {
     int i = GROUP_X * GROUP + LOCAL_ID;
     wide at = (wide)GROUP_Y * (wide)n;
     if (i < n) out[at + (wide)i] = gelu(both[2 * at + (wide)i]) * both[2 * at + (wide)(n + i)];
 }
 
 /* x = cap * tanh(x / cap) */
-KERNEL void soft_cap(GLOBAL float *x, int n, float cap) {
+KERNEL(GROUP) void soft_cap(GLOBAL float *x, int n, float cap) {
     int i = GROUP_X * GROUP + LOCAL_ID;
     wide at = (wide)GROUP_Y * (wide)n + (wide)i;
     if (i < n) x[at] = cap * exact_tanh(x[at] / cap);
 }
 
 /* Rows of `width` floats: out's row i is in's row index[first + i]. */
-KERNEL void gather_rows(GLOBAL const float *in, GLOBAL const int *index, int first, int width, GLOBAL float *out) {
+KERNEL(GROUP) void gather_rows(GLOBAL const float *in, GLOBAL const int *index, int first, int width, GLOBAL float *out) {
     int i = GROUP_X * GROUP + LOCAL_ID;
     if (i >= width) return;
     out[(wide)GROUP_Y * (wide)width + (wide)i] = in[(wide)index[first + GROUP_Y] * (wide)width + (wide)i];
@@ -99,7 +99,7 @@ KERNEL void gather_rows(GLOBAL const float *in, GLOBAL const int *index, int fir
 
 /* The gate of the per-layer embeddings: b = RMSNorm(b / sqrt(n_embd); w), gate = gelu(gate) * ((a + b) / sqrt 2).
  * a and b lie in rows of a_width and b_width floats at a_at and b_at. One group a row of n. */
-KERNEL void ple_gate(GLOBAL float *gate, GLOBAL const float *a, int a_width, int a_at, GLOBAL const float *b,
+KERNEL(GROUP) void ple_gate(GLOBAL float *gate, GLOBAL const float *a, int a_width, int a_at, GLOBAL const float *b,
                      int b_width, int b_at, GLOBAL const float *vectors, int w, int n, float a_scale, float b_scale,
                      float eps) {
     LOCAL float shared[STAGE];
@@ -118,7 +118,7 @@ KERNEL void ple_gate(GLOBAL float *gate, GLOBAL const float *a, int a_width, int
 /* ---- experts */
 
 /* What the router sees, r = x / rms(x) * factor * w, and what the experts see, e = RMSNorm(x; w2). */
-KERNEL void router_input(GLOBAL const float *x, GLOBAL const float *vectors, int w, int w2, GLOBAL float *r,
+KERNEL(GROUP) void router_input(GLOBAL const float *x, GLOBAL const float *vectors, int w, int w2, GLOBAL float *r,
                          GLOBAL float *e, int n, float factor, float eps) {
     LOCAL float shared[STAGE];
     wide row = (wide)GROUP_X * (wide)n;
@@ -134,7 +134,7 @@ KERNEL void router_input(GLOBAL const float *x, GLOBAL const float *vectors, int
 
 /* Softmax over a row's n scores, its `used` largest (ties to the lower), divided by their sum: experts ascending in
  * `chosen`, their weights times vectors[scale_at + expert] (where >= 0) in `factor`. A row is a work item. */
-KERNEL void choose_experts(GLOBAL float *scores, int n, int used, int n_rows, GLOBAL const float *vectors,
+KERNEL(GROUP) void choose_experts(GLOBAL float *scores, int n, int used, int n_rows, GLOBAL const float *vectors,
                            int scale_at, GLOBAL int *chosen, GLOBAL float *factor) {
     int row = GROUP_X * GROUP + LOCAL_ID;
     if (row >= n_rows) return;
@@ -176,7 +176,7 @@ KERNEL void choose_experts(GLOBAL float *scores, int n, int used, int n_rows, GL
 }
 
 /* y = RMSNorm(y; w1) + RMSNorm(sum of factor_k * out_k; w2), the row's slots in order. `work` has a row for the sum. */
-KERNEL void combine_experts(GLOBAL float *y, GLOBAL const float *slots, GLOBAL const float *factor, int used,
+KERNEL(GROUP) void combine_experts(GLOBAL float *y, GLOBAL const float *slots, GLOBAL const float *factor, int used,
                             GLOBAL const float *vectors, int w1, int w2, GLOBAL float *work, int n, float eps) {
     LOCAL float shared[STAGE];
     wide row = (wide)GROUP_X * (wide)n;
@@ -202,7 +202,7 @@ KERNEL void combine_experts(GLOBAL float *y, GLOBAL const float *slots, GLOBAL c
 
 /* low[t][r] = row r of a . x of token first + t; a group a token, work items take rows. Slots of experts: the matrix
  * is that of expert chosen[slot], x is row slot / per_row. `experts` 0: neither. */
-KERNEL void lora_low(GLOBAL const float *a, int rank, int n_cols, GLOBAL const float *x, int first, int experts,
+KERNEL(GROUP) void lora_low(GLOBAL const float *a, int rank, int n_cols, GLOBAL const float *x, int first, int experts,
                      GLOBAL const int *chosen, int per_row, GLOBAL float *low) {
     int token = first + GROUP_Y, r = GROUP_X * GROUP + LOCAL_ID;
     if (r >= rank) return;
@@ -221,7 +221,7 @@ KERNEL void lora_low(GLOBAL const float *a, int rank, int n_cols, GLOBAL const f
     low[(wide)GROUP_Y * (wide)rank + (wide)r] = sum[0];
 }
 
-KERNEL void lora_add(GLOBAL const float *b, int rank, int first_row, int n_rows, int total_rows,
+KERNEL(GROUP) void lora_add(GLOBAL const float *b, int rank, int first_row, int n_rows, int total_rows,
                      GLOBAL const float *low, float s, int first, int experts, GLOBAL const int *chosen,
                      GLOBAL float *y, int ldy) {
     int token = first + GROUP_Y, r = GROUP_X * GROUP + LOCAL_ID;
