@@ -13,14 +13,15 @@
 static bool every_request;
 
 /* Where the bytes of the model come from. */
-typedef enum origin { ORIGIN_MAPPED, ORIGIN_READ, ORIGIN_MEMORY } origin;
+typedef enum origin { ORIGIN_MAPPED, ORIGIN_READ, ORIGIN_MEMORY, ORIGIN_SOURCE, ORIGIN_STREAM } origin;
 
 /* One life of a model. */
 typedef struct life {
     origin from;
-    char *image; /* of the file; ORIGIN_MEMORY */
+    char *image; /* of the file; all but ORIGIN_MAPPED and ORIGIN_READ */
     size_t image_bytes;
     int n_released;
+    facet_loader *loader; /* ORIGIN_STREAM */
     facet_model *model;
     facet_engine *engine;
     facet_session *session;
@@ -57,7 +58,48 @@ static bool on_token(void *ctx, const facet_token *token) {
     return l->parser_status == FACET_OK;
 }
 
+static facet_status read_image(void *ctx, uint64_t offset, void *to, size_t n, facet_error *error) {
+    const life *l = ctx;
+    (void)error;
+    memcpy(to, l->image + offset, n);
+    return FACET_OK;
+}
+
+static void release_source(void *ctx) { ((life *)ctx)->n_released++; }
+
+static facet_status open_source(life *l) {
+    facet_source source = {
+        .size = sizeof source, .n_bytes = l->image_bytes, .read = read_image, .release = release_source, .ctx = l};
+    return facet_model_open_source(&l->model, &source, NULL, &l->error);
+}
+
+/* The second half comes first, in crumbs, so that the list of ranges grows. */
+static facet_status feed_image(life *l) {
+    size_t half = l->image_bytes / 2;
+    for (size_t i = 0; i < 40; i++) {
+        FACET_TRY(facet_loader_feed(l->loader, half + 100 * i, l->image + half + 100 * i, 1, &l->error));
+    }
+    FACET_TRY(facet_loader_feed(l->loader, half, l->image + half, l->image_bytes - half, &l->error));
+    return facet_loader_feed(l->loader, 0, l->image, half, &l->error);
+}
+
+static facet_status open_stream(life *l) {
+    facet_model *again;
+    facet_loader_options options;
+    facet_loader_options_defaults(&options);
+    options.n_bytes = l->image_bytes;
+    options.timeout_seconds = 0;
+    FACET_TRY(facet_loader_new(&l->loader, &options, &l->error));
+    FACET_TRY(feed_image(l));
+    FACET_TRY(facet_loader_open(l->loader, &l->model, &l->error));
+    facet_status status = facet_loader_finish(l->loader, &again, &l->error);
+    facet_model_free(again);
+    return status;
+}
+
 static facet_status life_open(life *l) {
+    if (l->from == ORIGIN_SOURCE) return open_source(l);
+    if (l->from == ORIGIN_STREAM) return open_stream(l);
     facet_model_options options;
     facet_model_options_defaults(&options);
     options.use_mmap = l->from == ORIGIN_MAPPED;
@@ -141,6 +183,7 @@ static void life_end(life *l) {
     facet_session_free(l->session);
     facet_engine_free(l->engine);
     facet_model_free(l->model);
+    facet_loader_free(l->loader);
 }
 
 static facet_status life_run(life *l) {
@@ -194,13 +237,13 @@ static inject_kind check_life(life l, long k) {
         fail_msg("request %ld (kind %d) failed with %s and left %ld blocks, %ld maps, %ld files, %ld threads", k,
                  kind, facet_status_name(status), after.blocks - before.blocks, after.maps - before.maps,
                  after.files - before.files, after.threads - before.threads);
-    if (l.from == ORIGIN_MEMORY) assert_int_equal(l.n_released, 1);
+    if (l.from == ORIGIN_MEMORY || l.from == ORIGIN_SOURCE) assert_int_equal(l.n_released, 1);
     return kind;
 }
 
 static void sweep(origin from) {
     life l = {.from = from};
-    if (from == ORIGIN_MEMORY) {
+    if (from != ORIGIN_MAPPED && from != ORIGIN_READ) {
         char *bytes = test_read(MODEL, &l.image_bytes);
         l.image = aligned_alloc(64, (l.image_bytes + 63) / 64 * 64);
         memcpy(l.image, bytes, l.image_bytes);
@@ -225,6 +268,16 @@ static void mapped(void **state) {
 static void read_whole(void **state) {
     (void)state;
     sweep(ORIGIN_READ);
+}
+
+static void from_source(void **state) {
+    (void)state;
+    sweep(ORIGIN_SOURCE);
+}
+
+static void from_stream(void **state) {
+    (void)state;
+    sweep(ORIGIN_STREAM);
 }
 
 static void in_memory(void **state) {
@@ -341,10 +394,8 @@ static void grammars(void **state) {
 int main(int argc, char **argv) {
     every_request = argc > 1 && !strcmp(argv[1], "full");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mapped),
-        cmocka_unit_test(read_whole),
-        cmocka_unit_test(in_memory),
-        cmocka_unit_test(grammars),
+        cmocka_unit_test(mapped),      cmocka_unit_test(read_whole),  cmocka_unit_test(in_memory),
+        cmocka_unit_test(from_source), cmocka_unit_test(from_stream), cmocka_unit_test(grammars),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
