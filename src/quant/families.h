@@ -40,6 +40,7 @@ QUANT_WRITES(q6_k);
 QUANT_WRITES(iq4_nl);
 QUANT_WRITES(iq4_xs);
 QUANT_WRITES(mxfp4);
+QUANT_WRITES(nvfp4);
 /* iq.c */
 QUANT_READS(iq1_s);
 QUANT_READS(iq1_m);

@@ -34,7 +34,7 @@ static const quant_format formats[QUANT_N_TYPES] = {
     READ_WRITE(TQ1_0, 34, tq1_0, 256, 54),
     READ_WRITE(TQ2_0, 35, tq2_0, 256, 66),
     READ_WRITE(MXFP4, 39, mxfp4, 32, 17),
-    READ_ONLY(NVFP4, 40, nvfp4, 64, 36),
+    READ_WRITE(NVFP4, 40, nvfp4, 64, 36),
 };
 
 /* Known to the format, not to facet: integers, formats of activations, those taken back, and newer ones. */

@@ -16,6 +16,7 @@ QUANT_WEIGHS(q6_k);
 QUANT_WEIGHS(iq4_nl);
 QUANT_WEIGHS(iq4_xs);
 QUANT_WEIGHS(mxfp4);
+QUANT_WEIGHS(nvfp4);
 #undef QUANT_WEIGHS
 
 #endif

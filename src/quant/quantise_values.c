@@ -1,5 +1,6 @@
 /* Writing Q3_K, Q6_K and IQ4_XS: groups with a scale that is a whole multiple of the block's f16 number, and codes
- * that stand for values around zero; IQ4_NL and MXFP4, whose groups have a scale of their own. Owns: the choice of
+ * that stand for values around zero; IQ4_NL, Q4_0 and Q5_0, whose groups have a scale of
+ * their own. Owns: the choice of
  * scales, and the packing. The search is that of quantise_k.c with one number instead of two. Layouts: blocks.h. */
 #include <math.h>
 #include <string.h>
@@ -227,40 +228,6 @@ static void q5_0_chunk(const quant_chunk *c, const void *rule, void *blocks) {
     }
 }
 
-/* Powers of two: the one that maps the largest weight below 8 (4 to 8 are 8 to 12 of the doubled codes), the ones
- * around it. */
-static void mxfp4_chunk(const quant_chunk *c, const void *rule, void *blocks) {
-    (void)rule;
-    block_mxfp4 *out = blocks;
-    static const uint8_t by_rank[16] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7};
-    const search_kernels *k = search_choose();
-    uint8_t codes[SEARCH_LONGEST][SEARCH_LANES];
-    search_row scale = {0}, best = {0}, error, least;
-    uint8_t e[SEARCH_LANES] = {0};
-    for (int l = 0; l < SEARCH_LANES; l++) least[l] = INFINITY;
-    for (int step = -1; step <= 2; step++) {
-        uint8_t trial[SEARCH_LANES] = {0};
-        for (int b = 0; b < c->n_blocks; b++) {
-            /* weights are below 1 times the unit, a power of two */
-            int exponent = (int)(bits_of_float(c->unit[b]) >> 23) - 3 - step;
-            trial[b] = (uint8_t)(exponent < 0 ? 0 : exponent > 254 ? 254 : exponent);
-            scale[b] = block_e8m0_half(trial[b]) / c->unit[b];
-        }
-        k->error_values[SEARCH_FP4](&c->p, scale, error);
-        for (int b = 0; b < c->n_blocks; b++) {
-            if (!(error[b] < least[b])) continue;
-            least[b] = error[b];
-            best[b] = scale[b];
-            e[b] = trial[b];
-        }
-    }
-    k->codes_values[SEARCH_FP4](&c->p, best, codes);
-    for (int b = 0; b < c->n_blocks; b++) {
-        out[b].e = e[b];
-        pack_nibbles((const uint8_t(*)[SEARCH_LANES])codes, b, by_rank, out[b].qs);
-    }
-}
-
 /* The formats of 32 weights have no rule beyond their function. */
 static void quantise_groups(quant_type type, const float *x, const float *weights, void *blocks, size_t n_blocks,
                             quant_chunk_fn write) {
@@ -269,9 +236,6 @@ static void quantise_groups(quant_type type, const float *x, const float *weight
 
 void quant_weigh_iq4_nl(const float *x, const float *weights, void *blocks, size_t n_blocks) {
     quantise_groups(QUANT_IQ4_NL, x, weights, blocks, n_blocks, iq4_nl_chunk);
-}
-void quant_weigh_mxfp4(const float *x, const float *weights, void *blocks, size_t n_blocks) {
-    quantise_groups(QUANT_MXFP4, x, weights, blocks, n_blocks, mxfp4_chunk);
 }
 /* Without weights these two follow the reference's plain rule, bit for bit. */
 void quant_weigh_q4_0(const float *x, const float *weights, void *blocks, size_t n_blocks) {

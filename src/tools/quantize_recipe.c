@@ -46,6 +46,7 @@ static const quantize_recipe recipes[] = {
     WITH_Q6("q5_0", 8, Q5_0),
     WITH_Q6("q5_1", 9, Q5_1),
     WITH_Q6("mxfp4", 38, MXFP4),
+    WITH_Q6("nvfp4", 39, NVFP4),
     WITH_Q6("tq2_0", 37, TQ2_0),
     WITH_Q6("tq1_0", 36, TQ1_0),
     SAME("bf16", 32, BF16),
@@ -203,7 +204,7 @@ static const quant_format *fitting(quant_type type, uint64_t row) {
     static const quant_type smaller[QUANT_N_TYPES] = {
         [QUANT_Q2_K] = QUANT_IQ4_NL, [QUANT_Q3_K] = QUANT_IQ4_NL, [QUANT_Q4_K] = QUANT_Q5_0,
         [QUANT_Q5_K] = QUANT_Q5_1,   [QUANT_Q6_K] = QUANT_Q8_0,   [QUANT_IQ4_XS] = QUANT_IQ4_NL,
-        [QUANT_TQ1_0] = QUANT_Q4_0,  [QUANT_TQ2_0] = QUANT_Q4_0,
+        [QUANT_NVFP4] = QUANT_MXFP4, [QUANT_TQ1_0] = QUANT_Q4_0,  [QUANT_TQ2_0] = QUANT_Q4_0,
     };
     const quant_format *f = quant_format_of(type);
     if (row % f->block && smaller[type]) f = quant_format_of(smaller[type]);
