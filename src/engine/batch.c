@@ -57,25 +57,27 @@ static request *take_cancelled(request **queue) {
 }
 
 /* A prompt beside decoding sessions takes a part of the ubatch only: they wait for the whole step. */
-static size_t prompt_room(size_t ubatch, size_t n_single) {
-    size_t part = ubatch / 4 > 32 ? ubatch / 4 : 32, room = ubatch - n_single;
-    return n_single && room > part ? part : room;
+static size_t prompt_room(size_t ubatch, size_t n_short) {
+    size_t part = ubatch / 4 > 32 ? ubatch / 4 : 32, room = ubatch - n_short;
+    return n_short && room > part ? part : room;
 }
+
+/* One token, or that and a few guessed ones: what decoding sessions ask for. */
+static bool is_short(const request *r) { return r->tentative || request_left(r) == 1; }
 
 static size_t count_prompts(const request *queue) {
     size_t n = 0;
-    for (; queue; queue = queue->next) n += request_left(queue) > 1;
+    for (; queue; queue = queue->next) n += !is_short(queue);
     return n;
 }
 
-/* One token each for those who need no more; where there are prompts they keep room for one token at least. */
-static size_t grant_singles(request *queue, size_t room) {
+/* What decoding sessions need; where there are prompts they keep room for one token at least. */
+static size_t grant_short(request *queue, size_t room) {
     size_t n = 0;
-    for (request *r = queue; r; r = r->next) {
-        if (request_left(r) == 1 && n < room) {
-            r->n_granted = 1;
-            n++;
-        }
+    for (request *r = queue; r && n < room; r = r->next) {
+        if (!is_short(r)) continue;
+        r->n_granted = request_left(r) < room - n ? request_left(r) : room - n;
+        n += r->n_granted;
     }
     return n;
 }
@@ -83,7 +85,7 @@ static size_t grant_singles(request *queue, size_t room) {
 static void grant_prompts(request *queue, size_t n_prompts, size_t room) {
     for (request *r = queue; r && room; r = r->next) {
         size_t left = request_left(r), share = room / (n_prompts ? n_prompts : 1);
-        if (left <= 1) continue;
+        if (is_short(r)) continue;
         if (share == 0) share = 1;
         r->n_granted = left < share ? left : share;
         room -= r->n_granted;
@@ -99,8 +101,8 @@ static void grant_prompts(request *queue, size_t n_prompts, size_t room) {
 
 static void grant(const batch *b, request *queue) {
     size_t n_prompts = count_prompts(queue);
-    size_t n_single = grant_singles(queue, n_prompts ? b->ubatch - 1 : b->ubatch);
-    if (n_prompts) grant_prompts(queue, n_prompts, prompt_room(b->ubatch, n_single));
+    size_t n_short = grant_short(queue, n_prompts ? b->ubatch - 1 : b->ubatch);
+    if (n_prompts) grant_prompts(queue, n_prompts, prompt_room(b->ubatch, n_short));
 }
 
 /* ---- forming */
