@@ -128,7 +128,7 @@ facet_status gpu_weights_open(gpu *g, bool only_count, facet_error *err) {
     add_all_vectors(g, &count);
     FACET_TRY(for_weights(g, plan_matrix, &count, err));
     g->n_vectors = count.n;
-    FACET_TRY(gpu_take(g, &g->vectors, count.n * sizeof(float), only_count, err));
+    FACET_TRY(gpu_take(g, &g->vectors, (count.n + 1) * sizeof(float), only_count, err));
     return for_weights(g, take_matrix, &only_count, err);
 }
 
@@ -210,7 +210,8 @@ static size_t longest_row(const gpu *g) {
 static facet_status upload_all(gpu *g, upload *u, vectors *v, facet_error *err) {
     add_all_vectors(g, v);
     FACET_TRY(for_weights(g, fill_scale, v, err));
-    FACET_TRY(g->device->driver->write(g->device, &g->vectors, 0, v->data, v->n * sizeof *v->data, err));
+    v->data[v->n] = 0; /* one more, so that there always is such a buffer */
+    FACET_TRY(g->device->driver->write(g->device, &g->vectors, 0, v->data, (v->n + 1) * sizeof *v->data, err));
     return for_weights(g, send_matrix, u, err);
 }
 

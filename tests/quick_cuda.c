@@ -1,0 +1,108 @@
+/* The host's side of CUDA, on a fake driver over OpenCL (fake_cuda/): whole models with the CPU's bits, and a device
+ * that fails at any moment: the CPU takes over, and the text goes on as if nothing had been. Skipped where there is
+ * no OpenCL. A real device is shut out: the fake one is found first. */
+#include "device_support.h"
+
+#include "os/library.h"
+
+#define GOLDEN(name) FACET_TEST_DATA "/models/" name ".gguf"
+#define TINY         FACET_TEST_DATA "/tiny/tiny-q4_k_m.gguf"
+
+typedef void (*fail_fn)(long n);
+
+/* The driver's own switch; skips where that is not there, or does not start. */
+static fail_fn fake_driver(void) {
+    static const char *const names[] = {"libcuda.so.1", NULL};
+    os_library *library = os_library_open(names);
+    fail_fn fn = library ? (fail_fn)os_library_find(library, "fake_cuda_fail") : NULL;
+    if (!fn) print_message("the fake driver is not in LD_LIBRARY_PATH\n");
+    return fn; /* stays open, as the driver does */
+}
+
+static void look(void *ctx, const facet_device *d) {
+    bool *usable = ctx;
+    if (strcmp(d->kind, "cuda") == 0 && d->index == 0) *usable = !d->problem;
+}
+
+static fail_fn driver_or_skip(void) {
+    bool usable = false;
+    fail_fn fn = fake_driver();
+    if (!fn) skip();
+    fn(-1);
+    facet_device_list(look, &usable);
+    if (!usable) skip();
+    return fn;
+}
+
+static void test_models(void **state) {
+    (void)state;
+    driver_or_skip();
+    device_run run = {.model = GOLDEN("moe-keqv"), .device = "cuda", .n_layers = -1, .n = 30};
+    assert_like_cpu(&run, true, 4);
+    run = (device_run){.model = TINY, .device = "auto", .n_layers = -1, .n = 30};
+    assert_like_cpu(&run, true, 8);
+}
+
+/* Every call of the driver while an engine is made fails once. */
+static void test_failing_start(void **state) {
+    (void)state;
+    fail_fn fail_after = driver_or_skip();
+    for (long n = 0; n < 2000; n += n < 20 ? 1 : n / 3) {
+        device_run run = {.model = GOLDEN("ple-gqa"), .device = "cuda", .n_layers = -1, .n = 1};
+        fail_after(n);
+        device_result r = device_logits(&run);
+        assert_true(r.n_device_layers == 0 || r.n_device_layers == r.n_layer);
+        if (r.n_device_layers == 0) assert_non_null(strstr(r.log, "the CPU computes"));
+        free(r.logits);
+    }
+    fail_after(-1);
+}
+
+/* The device is lost while a session decodes, with all keys and values. */
+static void test_lost_device(void **state) {
+    (void)state;
+    fail_fn fail_after = driver_or_skip();
+    enum { N = 24 };
+    device_run plain = {.model = TINY, .n = N};
+    device_result want = device_logits(&plain), r = {0};
+    facet_model *model;
+    facet_session *session, *other;
+    facet_error error;
+    int32_t ids[N];
+    device_run run = {.model = TINY, .device = "cuda", .n_layers = -1};
+    assert_ok(facet_model_open(&model, TINY, NULL, &error), &error);
+    device_tokens(ids, N, want.n_vocab);
+    facet_engine *engine = device_engine(model, &run, &r);
+    assert_int_equal(r.n_device_layers, 8);
+    assert_ok(facet_session_new(&session, engine, NULL, &error), &error);
+    assert_ok(facet_session_new(&other, engine, NULL, &error), &error);
+    assert_ok(facet_session_sync(other, ids, 10, NULL, NULL, NULL, &error), &error);
+    for (size_t i = 0; i < N; i++) {
+        if (i == N / 2) fail_after(100);
+        assert_ok(facet_session_sync(session, ids, i + 1, NULL, NULL, NULL, &error), &error);
+        assert_memory_equal(facet_session_logits(session), want.logits + i * want.n_vocab,
+                            want.n_vocab * sizeof *want.logits);
+    }
+    assert_non_null(strstr(r.log, "the CPU takes over"));
+    assert_ok(facet_session_sync(other, ids, 11, NULL, NULL, NULL, &error), &error);
+    assert_memory_equal(facet_session_logits(other), want.logits + 10 * want.n_vocab,
+                        want.n_vocab * sizeof *want.logits);
+    facet_engine_info info = {.size = sizeof info};
+    facet_engine_get_info(engine, &info);
+    assert_int_equal(info.n_device_layers, 0);
+    facet_session_free(other);
+    facet_session_free(session);
+    facet_engine_free(engine);
+    facet_model_free(model);
+    free(want.logits);
+    fail_after(-1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_failing_start),
+        cmocka_unit_test(test_lost_device),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
