@@ -45,13 +45,14 @@ int app_open_model(app *a, const cli_options *o, app_model_kind kind) {
     return EXIT_OK;
 }
 
-void app_engine_options(const app *a, int64_t context, facet_engine_options *out) {
+void app_engine_options(app *a, int64_t context, facet_engine_options *out) {
     const cli_options *o = a->options;
     facet_engine_options_defaults(out);
     out->n_threads = (int32_t)o->threads;
     out->max_context = (int32_t)(o->context ? o->context : context);
     out->kv_type = (facet_kv_type)o->kv;
     out->log = report_warning;
+    devices_options(o, a->kernel_cache, out);
 }
 
 static int hex_digit(char c) {

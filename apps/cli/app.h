@@ -5,6 +5,7 @@
 #define FACET_CLI_APP_H
 
 #include "adapters.h"
+#include "devices.h"
 #include "options.h"
 #include "remote.h"
 #include "report.h"
@@ -20,7 +21,8 @@ typedef struct app {
     app_adapters adapters;
     remote *remote; /* where the model comes from while it is used; NULL: from a file */
     facet_model_info info;
-    bool unshared; /* sessions do not take over what others computed: for measuring */
+    char kernel_cache[DEVICES_PATH_BYTES]; /* where a device's kernels are kept; "": nowhere */
+    bool unshared;                         /* sessions do not take over what others computed: for measuring */
 } app;
 
 typedef enum app_model_kind { APP_WEIGHTS, APP_VOCABULARY } app_model_kind;
@@ -29,8 +31,8 @@ typedef enum app_model_kind { APP_WEIGHTS, APP_VOCABULARY } app_model_kind;
 const char *app_model_name(const cli_options *o);
 /* The model of -m, or the built-in one, which is said on the standard error. */
 int app_open_model(app *a, const cli_options *o, app_model_kind kind);
-/* The engine options that -t, -c, --kv mean. */
-void app_engine_options(const app *a, int64_t context, facet_engine_options *out);
+/* The engine options that -t, -c, --kv, --device mean. */
+void app_engine_options(app *a, int64_t context, facet_engine_options *out);
 /* The process runs on the processors of a mask from now on. */
 int app_set_processors(const char *mask);
 /* Model, processors of --cpu, adapters, engine and one session. `context`: tokens wanted where -c is 0; 0: the

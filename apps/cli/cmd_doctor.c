@@ -50,6 +50,8 @@ static void print_processor(const checkup *c) {
         if (c->engine.cpu_features & features[i].bit) printf("%s, ", features[i].name);
     }
     printf("plain C for the rest\n");
+    devices_print();
+    printf("computing    %s\n", c->engine.device);
     printf("bandwidth    %.1f GB/s read with %d threads, %.1f GB/s with one\n", c->bandwidth / 1e9,
            c->engine.n_threads, c->bandwidth_one / 1e9);
 }

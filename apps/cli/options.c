@@ -143,6 +143,7 @@ static bool set_initials(cli_options *o, char *why, size_t why_bytes) {
 static bool parse_option(cli_options *o, int argc, char **argv, int *i, char *why, size_t why_bytes) {
     const char *arg = argv[*i], *value = NULL, *command = command_table[o->command].name;
     const cli_option *what;
+    if (strcmp(arg, "-ngl") == 0) arg = "--ngl"; /* as other programs spell it */
     if (arg[1] == '-') {
         size_t n = strcspn(arg + 2, "=");
         what = option_find(o->command, arg + 2, n);

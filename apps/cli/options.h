@@ -71,7 +71,7 @@ typedef struct cli_options {
     bool to_safetensors, special;
     bool think, raw, stats, profile, fit, json, jsonl, no_special, bos, no_mmap, mlock, help, man;
     bool image;
-    int64_t max_tokens, top_k, prompt_tokens, decode_tokens, repeats, depth, threads, context;
+    int64_t max_tokens, top_k, prompt_tokens, decode_tokens, repeats, depth, threads, context, ngl;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     option_seed seed;
     option_list logit_bias, stop, tensor_type, adapters;
