@@ -8,6 +8,8 @@ if(EXISTS ${PROJECT_SOURCE_DIR}/NOTICE)
   install(FILES NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 endif()
 
+install(FILES packaging/facet.service packaging/facet.env packaging/haproxy.cfg DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/facet)
 configure_package_config_file(cmake/facetConfig.cmake.in facetConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(facetConfigVersion.cmake COMPATIBILITY SameMinorVersion)

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+static const char tls_versions[] = "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1:%SERVER_PRECEDENCE";
 enum { MOST_CONNECTIONS = 1000, CONNECTION_BYTES = 96 << 10 };
 
 static const char *header(struct MHD_Connection *c, const char *name) {
@@ -276,6 +277,7 @@ bool http_start(server *s, int listener, const char *certificate, const char *ke
         {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, s},
         {certificate ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, (void *)(uintptr_t)certificate},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)tls_versions},
         {MHD_OPTION_END, 0, NULL}};
     if (certificate) flags |= MHD_USE_TLS;
     s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);

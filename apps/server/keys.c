@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 static bool add_key(key_ring *ring, const char *key, size_t n, const char *where, char *why, size_t why_bytes) {
     for (size_t i = 0; i < n; i++) {
@@ -27,12 +28,21 @@ static bool add_key(key_ring *ring, const char *key, size_t n, const char *where
     return true;
 }
 
+/* Pipes are nobody's to read again. */
+void warn_if_shared(const char *path, FILE *file) {
+    struct stat info;
+    if (fstat(fileno(file), &info) || !S_ISREG(info.st_mode) || !(info.st_mode & 077)) return;
+    fprintf(stderr, "facet: warning: %s can be read by others (mode %03o); chmod 600 keeps it secret\n", path,
+            (unsigned)(info.st_mode & 0777));
+}
+
 /* One key a line; empty lines and those that begin with # mean nothing. */
 static bool add_file(key_ring *ring, const char *path, char *why, size_t why_bytes) {
     text content = {0};
     FILE *file = fopen(path, "rb");
     bool ok = file && cli_text_read(&content, file);
     if (!ok) snprintf(why, why_bytes, "cannot read %s: %s", path, strerror(errno));
+    if (ok) warn_if_shared(path, file);
     size_t before = ring->n;
     for (const char *line = cli_text_get(&content); ok && *line;) {
         size_t n = strcspn(line, "\r\n");

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 typedef struct key_ring {
     char **keys;
@@ -16,6 +17,8 @@ typedef struct key_ring {
 bool key_ring_load(key_ring *ring, const char *const *keys, size_t n, const char *file, char *why, size_t why_bytes);
 void key_ring_free(key_ring *ring);
 /* The number of the key, from 1; 0: it is none. */
+/* Warns on the standard error where others than its owner can read a file of secrets. */
+void warn_if_shared(const char *path, FILE *file);
 size_t key_ring_find(const key_ring *ring, const char *key);
 /* The key in the headers "Authorization: Bearer KEY" or "x-api-key: KEY" (either may be NULL); NULL: none. */
 const char *key_of_headers(const char *authorization, const char *x_api_key);

@@ -59,10 +59,11 @@ static bool open_listener(const server *s, listener *l) {
     return complain("this address can be reached from other machines: set an --api-key, or say --force");
 }
 
-static bool read_pem(text *t, const char *path) {
+static bool read_pem(text *t, const char *path, bool secret) {
     FILE *file = path ? fopen(path, "rb") : NULL;
     bool ok = !path || (file && cli_text_read(t, file));
     if (!ok) fprintf(stderr, "facet: cannot read %s: %s\n", path, strerror(errno));
+    if (ok && file && secret) warn_if_shared(path, file);
     if (file) fclose(file);
     return ok;
 }
@@ -70,7 +71,8 @@ static bool read_pem(text *t, const char *path) {
 static bool start_http(server *s, int fd) {
     text certificate = {0}, key = {0};
     bool tls = s->options->tls_certificate != NULL;
-    bool ok = read_pem(&certificate, s->options->tls_certificate) && read_pem(&key, s->options->tls_key) &&
+    bool ok = read_pem(&certificate, s->options->tls_certificate, false) &&
+              read_pem(&key, s->options->tls_key, true) &&
               http_start(s, fd, tls ? cli_text_get(&certificate) : NULL, cli_text_get(&key));
     if (key.data) explicit_bzero(key.data, key.n);
     cli_text_free(&certificate);

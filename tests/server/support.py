@@ -1,5 +1,6 @@
 """Starts facet serve with the demonstration model for the tests of this folder."""
 
+import atexit
 import json
 import os
 import re
@@ -22,7 +23,10 @@ class Server:
         self.process = subprocess.Popen(
             [os.environ["FACET"], "serve", "--port", "0", *options], stderr=subprocess.PIPE, text=True
         )
+        atexit.register(self.process.kill)
+        self.before = ""  # what it said first
         for line in self.process.stderr:
+            self.before += line
             found = re.search(r"served at (http\S+)", line)
             if found:
                 self.url = found[1]
