@@ -188,6 +188,10 @@ static void check_few(const cpu_table *candidate, const cpu_kernel *kernel) {
     packed.packed_min[cpu_input_for(candidate, (quant_type)type)] = 1;
     check_products(&packed, kernel->name, (quant_type)type);
 }
+static void check_rows(const cpu_table *candidate, const cpu_kernel *kernel) {
+    size_t type = (kernel->member - offsetof(cpu_table, rows)) / sizeof(void *);
+    check_products(candidate, kernel->name, (quant_type)type);
+}
 static void check_gemm_float(const cpu_table *candidate, const cpu_kernel *kernel) {
     for (int type = 0; type < QUANT_N_TYPES; type++) {
         if (cpu_input_for(candidate, (quant_type)type) == CPU_INPUT_F32)
@@ -199,6 +203,7 @@ static void test_products(void **state) {
     (void)state;
     each_kernel(offsetof(cpu_table, gemv), QUANT_N_TYPES, check_gemv);
     each_kernel(offsetof(cpu_table, gemm), QUANT_N_TYPES, check_gemm);
+    each_kernel(offsetof(cpu_table, rows), QUANT_N_TYPES, check_rows);
     each_kernel(offsetof(cpu_table, few), QUANT_N_TYPES, check_few);
     each_kernel(offsetof(cpu_table, gemm_float), 1, check_gemm_float);
 }

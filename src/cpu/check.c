@@ -107,6 +107,18 @@ static bool check_few(const cpu_table *reference, const cpu_table *candidate, qu
     return cpu_same_floats(p.want, p.got, N_TOKENS * N_ROWS);
 }
 
+static bool check_rows(const cpu_table *reference, const cpu_table *candidate, quant_type type) {
+    product p;
+    matrix w = random_matrix(type, &p);
+    reference_product(reference, &w, &p);
+    size_t stride = cpu_row_stride(cpu_input_for(reference, type), w.n_cols);
+    for (size_t n = 2; n <= CPU_ROWS_TOKENS && n <= N_TOKENS; n++) {
+        candidate->rows[type](&w, 0, N_ROWS, p.input, stride, n, p.got, N_ROWS);
+        if (!cpu_same_floats(p.want, p.got, n * N_ROWS)) return false;
+    }
+    return true;
+}
+
 static bool check_gemm_float(const cpu_table *reference, const cpu_table *candidate) {
     static const quant_type types[] = {QUANT_F32, QUANT_F16, QUANT_BF16, QUANT_IQ3_S};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
@@ -235,6 +247,8 @@ bool cpu_check(const cpu_table *reference, const cpu_table *candidate, size_t me
     if (type < QUANT_N_TYPES) return check_gemv(reference, candidate, (quant_type)type);
     type = index_in(member, offsetof(cpu_table, gemm), QUANT_N_TYPES);
     if (type < QUANT_N_TYPES) return check_gemm(reference, candidate, (quant_type)type);
+    type = index_in(member, offsetof(cpu_table, rows), QUANT_N_TYPES);
+    if (type < QUANT_N_TYPES) return check_rows(reference, candidate, (quant_type)type);
     type = index_in(member, offsetof(cpu_table, few), QUANT_N_TYPES);
     if (type < QUANT_N_TYPES) return check_few(reference, candidate, (quant_type)type);
     size_t kind = index_in(member, offsetof(cpu_table, quantise), CPU_N_INPUTS);

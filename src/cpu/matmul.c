@@ -14,6 +14,10 @@ static void by_rows(const cpu_table *cpu, const matrix *w, size_t r0, size_t r1,
                     float *out, size_t ldo) {
     quant_type type = w->format->type;
     size_t stride = cpu_row_stride(cpu_input_for(cpu, type), w->n_cols), step = n_tokens == 1 ? r1 - r0 : ROWS;
+    if (cpu->rows[type] && n_tokens > 1 && n_tokens <= CPU_ROWS_TOKENS) {
+        cpu->rows[type](w, r0, r1 - r0, input, stride, n_tokens, out + r0, ldo);
+        return;
+    }
     for (size_t r = r0; r < r1; r += step) {
         size_t n = min_size(step, r1 - r);
         for (size_t t = 0; t < n_tokens; t++)

@@ -5,18 +5,24 @@
 #include "cpu/registry.h"
 
 /* Quantised inputs are packed from this many tokens on, where there is a kernel for packed inputs: sooner when every
- * format of the kind has one for few tokens. */
-enum { PACKED_MIN = 6, PACKED_MIN_FEW = 2 };
+ * format of the kind has one for few tokens; later when every one of these has one for some tokens as they lie. */
+enum { PACKED_MIN = 6, PACKED_MIN_FEW = 2, PACKED_MIN_ROWS = CPU_ROWS_TOKENS + 1 };
+
+static size_t packed_min(const cpu_table *cpu, cpu_input kind) {
+    bool any = false, all_few = true, all_rows = true;
+    for (int type = 0; type < QUANT_N_TYPES; type++) {
+        if (cpu_input_for(cpu, (quant_type)type) != kind) continue;
+        any |= cpu->gemm[type] || cpu->few[type];
+        all_few &= cpu->few[type] != NULL;
+        all_rows &= cpu->rows[type] != NULL;
+    }
+    if (!any) return cpu->packed_min[kind];
+    return !all_few ? PACKED_MIN : all_rows ? PACKED_MIN_ROWS : PACKED_MIN_FEW;
+}
 
 static void choose_layouts(cpu_table *cpu) {
-    for (int type = 0; type < QUANT_N_TYPES; type++) {
-        cpu_input kind = cpu_input_for(cpu, (quant_type)type);
-        if (kind != CPU_INPUT_F32 && (cpu->gemm[type] || cpu->few[type])) cpu->packed_min[kind] = PACKED_MIN_FEW;
-    }
-    for (int type = 0; type < QUANT_N_TYPES; type++) {
-        cpu_input kind = cpu_input_for(cpu, (quant_type)type);
-        if (!cpu->few[type] && cpu->packed_min[kind] == PACKED_MIN_FEW) cpu->packed_min[kind] = PACKED_MIN;
-    }
+    cpu->packed_min[CPU_INPUT_Q8_256] = packed_min(cpu, CPU_INPUT_Q8_256);
+    cpu->packed_min[CPU_INPUT_Q8_32] = packed_min(cpu, CPU_INPUT_Q8_32);
 }
 
 facet_status cpu_table_new(cpu_table **out, uint32_t allowed, uint32_t *used, facet_error *err) {

@@ -52,12 +52,18 @@ enum { CPU_FEW = 8 };
 typedef void cpu_few_fn(const matrix *w, size_t row, size_t n_rows, const void *tile, size_t n_tokens, float *out,
                         size_t ldo);
 
+/* out[t * ldo + i] = row (row + i) of w times token t of 2 to CPU_ROWS_TOKENS in row layout, `stride` bytes apart */
+enum { CPU_ROWS_TOKENS = 4 };
+typedef void cpu_rows_fn(const matrix *w, size_t row, size_t n_rows, const void *x, size_t stride, size_t n_tokens,
+                         float *out, size_t ldo);
+
 struct cpu_table {
     uint32_t used; /* FACET_CPU_ bits */
     /* quantised inputs of at least this many tokens are packed */
     size_t packed_min[CPU_N_INPUTS];
     cpu_quantise_fn *quantise[CPU_N_INPUTS];
     cpu_gemv_fn *gemv[QUANT_N_TYPES];
+    cpu_rows_fn *rows[QUANT_N_TYPES]; /* NULL: gemv for each token */
     /* NULL: packed tokens are taken apart and multiplied by gemv */
     const cpu_gemm *gemm[QUANT_N_TYPES];
     cpu_few_fn *few[QUANT_N_TYPES]; /* NULL: gemm */

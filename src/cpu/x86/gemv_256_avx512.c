@@ -1,8 +1,8 @@
-/* One token times rows of 256 blocks, AVX-512 with VNNI (contract, rule 1). Decoding is bound by memory, so what
- * counts is to need fewer instructions a byte than memory needs time. Four rows go side by side: the activations of a
- * block are loaded once for all, the rows' scales are unpacked together in the four lanes of a register, and the
- * contract's float steps serve four rows at once. Each row is still read in its own layout, front to back; the four
- * of the next round are prefetched.
+/* One token, or up to CPU_ROWS_TOKENS, times rows of 256 blocks, AVX-512 with VNNI (contract, rule 1). Decoding is
+ * bound by memory, so what counts is to need fewer instructions a byte than memory needs time; with some tokens codes
+ * and scales are still unpacked once. Four rows go side by side: the activations of a block are loaded once for all,
+ * the rows' scales are unpacked together in the four lanes of a register, and the contract's float steps serve four
+ * rows at once. Each row is still read in its own layout, front to back; the four of the next round are prefetched.
  *
  * A product of four codes with activations fits 16 bits (at most 4 * 63 * 127), so that vpdpwssd multiplies it by a
  * scale, whose pair is zero, and adds it up. Offsets of codes come off at the start: the sums begin at
@@ -14,7 +14,8 @@
 #include "cpu/x86/unpack_256_avx2.h"
 
 #define INLINE static inline __attribute__((always_inline))
-enum { ROWS = 4 };
+enum { ROWS = 4, MANY = CPU_ROWS_TOKENS };
+#define UNROLL _Pragma("GCC unroll 4")
 
 INLINE __m512i load64(const void *p) { return _mm512_loadu_si512(p); }
 INLINE __m512i twice32(const void *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256(p)); }
@@ -35,7 +36,7 @@ typedef enum order { IN_ORDER, HALVES } order;
 
 INLINE inputs load_inputs(const cpu_group *g, order how, int offset) {
     inputs in;
-#pragma GCC unroll 4
+    UNROLL
     for (int j = 0; j < 4; j++) {
         if (how == IN_ORDER)
             in.x[j] = load64(g->q + 64 * j);
@@ -49,9 +50,24 @@ INLINE inputs load_inputs(const cpu_group *g, order how, int offset) {
     return in;
 }
 
+INLINE void load_all(const cpu_group *const *g, int n, order how, int offset, inputs *in) {
+    UNROLL
+    for (int t = 0; t < n; t++) in[t] = load_inputs(g[t], how, offset);
+}
+
 /* isum += scale * (codes . x_j) */
 INLINE __m512i add_dots(__m512i isum, __m512i codes, const inputs *in, int j, __m512i scale) {
     return _mm512_dpwssd_epi32(isum, _mm512_dpbusd_epi32(in->start[j], codes, in->x[j]), scale);
+}
+
+/* The same for row r and n tokens */
+INLINE void add_all(__m512i isum[MANY][ROWS], int n, int r, __m512i codes, const inputs *in, int j, __m512i scale) {
+    UNROLL
+    for (int t = 0; t < n; t++) isum[t][r] = add_dots(isum[t][r], codes, in + t, j, scale);
+}
+INLINE void clear(__m512i isum[MANY][ROWS], int n, int r) {
+    UNROLL
+    for (int t = 0; t < n; t++) isum[t][r] = _mm512_setzero_si512();
 }
 
 /* Lane r is the sum of v[r]. */
@@ -137,22 +153,27 @@ INLINE __m512i codes_q5_k(const uint8_t *block, int j) {
 
 typedef __m512i codes_fn(const uint8_t *block, int j);
 
-INLINE __m128 k_block(const uint8_t *const p[ROWS], const cpu_group *x, codes_fn *codes, __m128 acc) {
-    inputs in = load_inputs(x, IN_ORDER, 0);
-    __m512i headers = four_rows(p, 0), scales = k_scales_of_four(headers), isum[ROWS];
-#pragma GCC unroll 4
+/* `n` tokens: their activations of this block, and what they have added up so far, four rows each */
+INLINE void k_block(const uint8_t *const p[ROWS], const cpu_group *const *x, int n, codes_fn *codes, __m128 *acc) {
+    inputs in[MANY];
+    __m512i headers = four_rows(p, 0), scales = k_scales_of_four(headers), isum[MANY][ROWS];
+    load_all(x, n, IN_ORDER, 0, in);
+    UNROLL
     for (int r = 0; r < ROWS; r++) {
         __m512i own = k_row_scales(scales, r);
-        isum[r] = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) isum[r] = add_dots(isum[r], codes(p[r], j), &in, j, k_scale_pair(own, j));
+        clear(isum, n, r);
+        UNROLL
+        for (int j = 0; j < 4; j++) add_all(isum, n, r, codes(p[r], j), in, j, k_scale_pair(own, j));
     }
-    __m512i sums = _mm512_broadcast_i32x4(_mm_load_si128((const void *)x->s32));
-    __m512i minima = _mm512_madd_epi16(_mm512_unpackhi_epi8(scales, _mm512_setzero_si512()), sums);
+    __m512i minima = _mm512_unpackhi_epi8(scales, _mm512_setzero_si512());
     const __m128i apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
     __m256 d = _mm256_cvtph_ps(_mm_shuffle_epi8(first_of_lanes(headers), apart));
-    acc = add_block(_mm256_castps256_ps128(d), x, sum_rows(isum), acc);
-    return take_minima(_mm256_extractf128_ps(d, 1), x, sum_lanes(minima), acc);
+    UNROLL
+    for (int t = 0; t < n; t++) {
+        __m512i sums = _mm512_broadcast_i32x4(_mm_load_si128((const void *)x[t]->s32));
+        acc[t] = add_block(_mm256_castps256_ps128(d), x[t], sum_rows(isum[t]), acc[t]);
+        acc[t] = take_minima(_mm256_extractf128_ps(d, 1), x[t], sum_lanes(_mm512_madd_epi16(minima, sums)), acc[t]);
+    }
 }
 
 /* ---- Q6_K, Q3_K, Q2_K: sixteen scales, each for one lane of a register of codes */
@@ -209,63 +230,85 @@ INLINE __m512i scales_q3_k(const uint8_t *block) {
 
 typedef __m512i scales_fn(const uint8_t *block);
 
-INLINE void lane_sums(const uint8_t *const p[ROWS], const inputs *in, codes_fn *codes, scales_fn *scales, order how,
-                      __m512i isum[ROWS]) {
-#pragma GCC unroll 4
+INLINE void lane_sums(const uint8_t *const p[ROWS], const inputs *in, int n, codes_fn *codes, scales_fn *scales,
+                      order how, __m512i isum[MANY][ROWS]) {
+    UNROLL
     for (int r = 0; r < ROWS; r++) {
         __m512i own = scales(p[r]);
-        isum[r] = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) isum[r] = add_dots(isum[r], codes(p[r], j), in, j, scales_of_lanes(own, how, j));
+        clear(isum, n, r);
+        UNROLL
+        for (int j = 0; j < 4; j++) add_all(isum, n, r, codes(p[r], j), in, j, scales_of_lanes(own, how, j));
     }
 }
 
-INLINE __m128 block_q6_k_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
-    inputs in = load_inputs(x, IN_ORDER, 32);
-    __m512i isum[ROWS];
-    lane_sums(p, &in, codes_q6_k, scales_q6_k, IN_ORDER, isum);
-    return add_block(four_halves(p, offsetof(block_q6_k, d)), x, sum_rows(isum), acc);
+/* The end of a block without minima; `offsets[t]` comes off all rows. */
+INLINE void end_blocks(const uint8_t *const p[ROWS], size_t d, const cpu_group *const *x, int n,
+                       __m512i isum[MANY][ROWS], const __m128i *offsets, __m128 *acc) {
+    __m128 scale = four_halves(p, d);
+    UNROLL
+    for (int t = 0; t < n; t++) {
+        __m128i sum = sum_rows(isum[t]);
+        acc[t] = add_block(scale, x[t], offsets ? _mm_sub_epi32(sum, offsets[t]) : sum, acc[t]);
+    }
 }
-INLINE __m128 block_q3_k_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
-    inputs in = load_inputs(x, HALVES, 4);
-    __m512i isum[ROWS];
-    lane_sums(p, &in, codes_q3_k, scales_q3_k, HALVES, isum);
-    return add_block(four_halves(p, offsetof(block_q3_k, d)), x, sum_rows(isum), acc);
-}
-INLINE __m128 block_q2_k_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
-    inputs in = load_inputs(x, HALVES, 0);
-    __m512i isum[ROWS];
-    lane_sums(p, &in, codes_q2_k, scales_q2_k, HALVES, isum);
+
+#define SIXTEEN_SCALES(name, how, offset)                                                                            \
+    INLINE void block_##name##_(const uint8_t *const p[ROWS], const cpu_group *const *x, int n, __m128 *acc) {       \
+        inputs in[MANY];                                                                                             \
+        __m512i isum[MANY][ROWS];                                                                                    \
+        load_all(x, n, how, offset, in);                                                                             \
+        lane_sums(p, in, n, codes_##name, scales_##name, how, isum);                                                 \
+        end_blocks(p, offsetof(block_##name, d), x, n, isum, NULL, acc);                                             \
+    }
+SIXTEEN_SCALES(q6_k, IN_ORDER, 32)
+SIXTEEN_SCALES(q3_k, HALVES, 4)
+
+INLINE void block_q2_k_(const uint8_t *const p[ROWS], const cpu_group *const *x, int n, __m128 *acc) {
+    inputs in[MANY];
+    __m512i isum[MANY][ROWS], zero = _mm512_setzero_si512();
+    load_all(x, n, HALVES, 0, in);
+    lane_sums(p, in, n, codes_q2_k, scales_q2_k, HALVES, isum);
+    end_blocks(p, offsetof(block_q2_k, d), x, n, isum, NULL, acc);
     __m512i m = _mm512_and_si512(_mm512_srli_epi16(four_rows(p, offsetof(block_q2_k, scales)), 4), bytes(15));
-    __m256i s16 = _mm256_load_si256((const void *)x->s16);
-    __m512i zero = _mm512_setzero_si512();
-    __m512i low = _mm512_broadcast_i32x4(_mm256_castsi256_si128(s16));
-    __m512i high = _mm512_broadcast_i32x4(_mm256_extracti128_si256(s16, 1));
-    __m512i msum = _mm512_madd_epi16(_mm512_unpacklo_epi8(m, zero), low);
-    msum = _mm512_dpwssd_epi32(msum, _mm512_unpackhi_epi8(m, zero), high);
-    acc = add_block(four_halves(p, offsetof(block_q2_k, d)), x, sum_rows(isum), acc);
-    return take_minima(four_halves(p, offsetof(block_q2_k, dmin)), x, sum_lanes(msum), acc);
+    __m128 dmin = four_halves(p, offsetof(block_q2_k, dmin));
+    UNROLL
+    for (int t = 0; t < n; t++) {
+        __m512i low = _mm512_broadcast_i32x4(_mm_load_si128((const void *)x[t]->s16));
+        __m512i high = _mm512_broadcast_i32x4(_mm_load_si128((const void *)(x[t]->s16 + 8)));
+        __m512i msum = _mm512_madd_epi16(_mm512_unpacklo_epi8(m, zero), low);
+        msum = _mm512_dpwssd_epi32(msum, _mm512_unpackhi_epi8(m, zero), high);
+        acc[t] = take_minima(dmin, x[t], sum_lanes(msum), acc[t]);
+    }
 }
-INLINE __m128 block_q4_k_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
-    return k_block(p, x, codes_q4_k, acc);
+INLINE void block_q4_k_(const uint8_t *const p[ROWS], const cpu_group *const *x, int n, __m128 *acc) {
+    k_block(p, x, n, codes_q4_k, acc);
 }
-INLINE __m128 block_q5_k_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
-    return k_block(p, x, codes_q5_k, acc);
+INLINE void block_q5_k_(const uint8_t *const p[ROWS], const cpu_group *const *x, int n, __m128 *acc) {
+    k_block(p, x, n, codes_q5_k, acc);
 }
 
 /* ---- TQ2_0: no scales inside of a block */
 
-INLINE __m128 block_tq2_0_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
-    inputs in = load_inputs(x, HALVES, 1);
-    __m512i isum[ROWS];
-#pragma GCC unroll 4
+INLINE void block_tq2_0_(const uint8_t *const p[ROWS], const cpu_group *const *x, int n, __m128 *acc) {
+    inputs in[MANY];
+    __m512i isum[MANY][ROWS], start[MANY];
+    load_all(x, n, HALVES, 1, in);
+    UNROLL
+    for (int t = 0; t < n; t++)
+        start[t] = _mm512_add_epi32(_mm512_add_epi32(in[t].start[0], in[t].start[1]),
+                                    _mm512_add_epi32(in[t].start[2], in[t].start[3]));
+    UNROLL
     for (int r = 0; r < ROWS; r++) {
-        isum[r] =
-            _mm512_add_epi32(_mm512_add_epi32(in.start[0], in.start[1]), _mm512_add_epi32(in.start[2], in.start[3]));
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) isum[r] = _mm512_dpbusd_epi32(isum[r], two_bits(p[r], j), in.x[j]);
+        UNROLL
+        for (int t = 0; t < n; t++) isum[t][r] = start[t];
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            __m512i codes = two_bits(p[r], j);
+            UNROLL
+            for (int t = 0; t < n; t++) isum[t][r] = _mm512_dpbusd_epi32(isum[t][r], codes, in[t].x[j]);
+        }
     }
-    return add_block(four_halves(p, offsetof(block_tq2_0, d)), x, sum_rows(isum), acc);
+    end_blocks(p, offsetof(block_tq2_0, d), x, n, isum, NULL, acc);
 }
 
 /* ---- IQ4_XS: codes by a table, up to 127, so that products with scales need 32 bits */
@@ -279,23 +322,27 @@ INLINE __m512i codes_iq4_xs(const uint8_t *block, int j) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), _mm512_and_si512(_mm512_srlv_epi64(q, shift), bytes(15)));
 }
 
-INLINE __m128 block_iq4_xs_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
+INLINE void block_iq4_xs_(const uint8_t *const p[ROWS], const cpu_group *const *x, int n, __m128 *acc) {
     const __m512i pair = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi32(1), 1);
-    inputs in = load_inputs(x, IN_ORDER, 128);
-    __m512i isum[ROWS];
-#pragma GCC unroll 4
+    inputs in[MANY];
+    __m512i isum[MANY][ROWS];
+    load_all(x, n, IN_ORDER, 128, in);
+    UNROLL
     for (int r = 0; r < ROWS; r++) {
         __m256i each = _mm256_cvtepi8_epi32(iq4_xs_scales((const void *)p[r]));
-        isum[r] = _mm512_setzero_si512();
-#pragma GCC unroll 4
+        clear(isum, n, r);
+        UNROLL
         for (int j = 0; j < 4; j++) {
-            __m512i index = _mm512_add_epi32(pair, _mm512_set1_epi32(2 * j));
+            __m512i index = _mm512_add_epi32(pair, _mm512_set1_epi32(2 * j)), codes = codes_iq4_xs(p[r], j);
             __m512i scale = _mm512_permutexvar_epi32(index, _mm512_castsi256_si512(each));
-            __m512i dots = _mm512_dpbusd_epi32(in.start[j], codes_iq4_xs(p[r], j), in.x[j]);
-            isum[r] = _mm512_add_epi32(isum[r], _mm512_mullo_epi32(dots, scale));
+            UNROLL
+            for (int t = 0; t < n; t++) {
+                __m512i dots = _mm512_dpbusd_epi32(in[t].start[j], codes, in[t].x[j]);
+                isum[t][r] = _mm512_add_epi32(isum[t][r], _mm512_mullo_epi32(dots, scale));
+            }
         }
     }
-    return add_block(four_halves(p, offsetof(block_iq4_xs, d)), x, sum_rows(isum), acc);
+    end_blocks(p, offsetof(block_iq4_xs, d), x, n, isum, NULL, acc);
 }
 
 /* ---- TQ1_0: five ternary digits a byte, the first on top. b * 3^k >> 8 is the number D_k that the first k digits
@@ -334,29 +381,39 @@ INLINE ternary_inputs load_ternary(const cpu_group *g) {
     return in;
 }
 
-INLINE __m128 block_tq1_0_(const uint8_t *const p[ROWS], const cpu_group *x, __m128 acc) {
-    ternary_inputs in = load_ternary(x);
-    __m512i isum[ROWS];
-#pragma GCC unroll 4
+/* codes are digits less one */
+INLINE __m128i ternary_offset(const cpu_group *x) {
+    __m128i total = _mm_madd_epi16(_mm_load_si128((const void *)x->s32), _mm_set1_epi16(1));
+    total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0x4e));
+    return _mm_add_epi32(total, _mm_shuffle_epi32(total, 0xb1));
+}
+
+INLINE void block_tq1_0_(const uint8_t *const p[ROWS], const cpu_group *const *x, int n, __m128 *acc) {
+    ternary_inputs in[MANY];
+    __m512i isum[MANY][ROWS];
+    __m128i offsets[MANY];
+    UNROLL
+    for (int t = 0; t < n; t++) {
+        in[t] = load_ternary(x[t]);
+        offsets[t] = ternary_offset(x[t]);
+    }
+    UNROLL
     for (int r = 0; r < ROWS; r++) {
         __m512i b = _mm512_maskz_loadu_epi8(((__mmask64)1 << TQ1_BYTES) - 1, p[r]);
         __m512i even = _mm512_slli_epi16(b, 8), odd = _mm512_maskz_mov_epi8(0xaaaaaaaaaaaaaaaa, b);
-        isum[r] = _mm512_setzero_si512();
-        __m512i other = isum[r];
+        clear(isum, n, r);
 #pragma GCC unroll 5
         for (int k = 0, power = 3; k < 5; k++, power *= 3) {
             const __m512i factor = _mm512_set1_epi16((short)power);
-            isum[r] = _mm512_dpwssd_epi32(isum[r], _mm512_mulhi_epu16(even, factor), in.even[k]);
-            other = _mm512_dpwssd_epi32(other, _mm512_mulhi_epu16(odd, factor), in.odd[k]);
+            __m512i even_k = _mm512_mulhi_epu16(even, factor), odd_k = _mm512_mulhi_epu16(odd, factor);
+            UNROLL
+            for (int t = 0; t < n; t++) {
+                isum[t][r] = _mm512_dpwssd_epi32(isum[t][r], even_k, in[t].even[k]);
+                isum[t][r] = _mm512_dpwssd_epi32(isum[t][r], odd_k, in[t].odd[k]);
+            }
         }
-        isum[r] = _mm512_add_epi32(isum[r], other);
     }
-    /* codes are digits less one */
-    __m128i sums = _mm_load_si128((const void *)x->s32), one = _mm_set1_epi16(1);
-    __m128i total = _mm_madd_epi16(sums, one);
-    total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0x4e));
-    total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0xb1));
-    return add_block(four_halves(p, offsetof(block_tq1_0, d)), x, _mm_sub_epi32(sum_rows(isum), total), acc);
+    end_blocks(p, offsetof(block_tq1_0, d), x, n, isum, offsets, acc);
 }
 
 /* ---- rows */
@@ -365,25 +422,45 @@ INLINE void prefetch(const uint8_t *p, size_t ahead, size_t n) {
     for (size_t k = 0; k < n; k += 64) _mm_prefetch((const char *)((uintptr_t)p + ahead + k), _MM_HINT_T0);
 }
 
-/* The last rows of a matrix stand in for rows that it does not have. */
+/* The last row stands in for rows that there are not. */
 #define GEMV(name)                                                                                                   \
-    void gemv_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, float *out) {               \
-        const cpu_group *groups = x;                                                                                 \
-        size_t n = w->n_cols / 256;                                                                                  \
+    INLINE void times_##name(const matrix *w, size_t row, size_t n_rows, const uint8_t *x, size_t stride, int n,     \
+                             float *out, size_t ldo) {                                                               \
+        size_t n_blocks = w->n_cols / 256;                                                                           \
         for (size_t r = 0; r < n_rows; r += ROWS) {                                                                  \
             const uint8_t *p[ROWS];                                                                                  \
+            const cpu_group *groups[MANY];                                                                           \
+            __m128 acc[MANY];                                                                                        \
             size_t left = n_rows - r < ROWS ? n_rows - r : ROWS;                                                     \
             for (size_t k = 0; k < ROWS; k++) p[k] = w->data + (row + r + (k < left ? k : left - 1)) * w->row_bytes; \
-            __m128 acc = _mm_setzero_ps();                                                                           \
-            for (size_t i = 0; i < n; i++) {                                                                         \
-                for (int k = 0; k < ROWS; k++) prefetch(p[k], ROWS * w->row_bytes, sizeof(block_##name));            \
-                acc = block_##name##_(p, groups + i, acc);                                                           \
-                for (int k = 0; k < ROWS; k++) p[k] += sizeof(block_##name);                                         \
+            UNROLL for (int t = 0; t < n; t++) {                                                                     \
+                groups[t] = (const void *)(x + (size_t)t * stride);                                                  \
+                acc[t] = _mm_setzero_ps();                                                                           \
             }                                                                                                        \
-            float four[ROWS];                                                                                        \
-            _mm_storeu_ps(four, acc);                                                                                \
-            memcpy(out + r, four, left * sizeof *out);                                                               \
+            for (size_t i = 0; i < n_blocks; i++) {                                                                  \
+                for (int k = 0; k < ROWS; k++) prefetch(p[k], ROWS * w->row_bytes, sizeof(block_##name));            \
+                block_##name##_(p, groups, n, acc);                                                                  \
+                for (int k = 0; k < ROWS; k++) p[k] += sizeof(block_##name);                                         \
+                UNROLL for (int t = 0; t < n; t++) groups[t]++;                                                      \
+            }                                                                                                        \
+            UNROLL for (int t = 0; t < n; t++) {                                                                     \
+                float four[ROWS];                                                                                    \
+                _mm_storeu_ps(four, acc[t]);                                                                         \
+                memcpy(out + (size_t)t * ldo + r, four, left * sizeof *out);                                         \
+            }                                                                                                        \
         }                                                                                                            \
+    }                                                                                                                \
+    void gemv_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, float *out) {               \
+        times_##name(w, row, n_rows, x, 0, 1, out, 0);                                                               \
+    }                                                                                                                \
+    void rows_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, size_t stride,              \
+                              size_t n_tokens, float *out, size_t ldo) {                                             \
+        if (n_tokens == 2)                                                                                           \
+            times_##name(w, row, n_rows, x, stride, 2, out, ldo);                                                    \
+        else if (n_tokens == 3)                                                                                      \
+            times_##name(w, row, n_rows, x, stride, 3, out, ldo);                                                    \
+        else                                                                                                         \
+            times_##name(w, row, n_rows, x, stride, 4, out, ldo);                                                    \
     }
 GEMV(q2_k)
 GEMV(q3_k)
