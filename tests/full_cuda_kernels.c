@@ -1,0 +1,64 @@
+/* Every program of the GPU kernels compiles for CUDA, from the oldest devices that facet knows to the newest that the
+ * compiler does. Needs NVRTC and no device; skipped where there is no NVRTC. */
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/cuda/compile.h"
+#include "backend/gpu/rows.h"
+#include "backend/gpu/text.h"
+#include "support.h"
+
+static nvrtc_api nvrtc; /* of this test */
+
+static void compile(int capability, const char *defines, const char *body, const char *body_end) {
+    const char *pieces[] = {gpu_text_dialect, body};
+    const size_t sizes[] = {(size_t)(gpu_text_dialect_end - gpu_text_dialect), (size_t)(body_end - body)};
+    gpu_source source = {
+        .name = "kernels.cu", .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 2};
+    facet_error error;
+    buffer out;
+    assert_ok(cuda_compile(&nvrtc, &source, capability, &out, &error), &error);
+    assert_true(out.n > 1000 && memcmp(out.data, "\177ELF", 4) == 0);
+    buffer_free(&out);
+}
+
+static void compile_product(int capability, quant_type type) {
+    const rows_format *f = rows_format_of(type);
+    static const char *const variants[] = {"-DTOKENS=1", "-DTOKENS=8", "-DTOKENS=1 -DEXPERTS"};
+    for (size_t i = 0; f && i < 3; i++) {
+        char defines[200];
+        snprintf(defines, sizeof defines, "-DGROUP=128 -DPRODUCT_ROWS=32 -D%s %s", f->define, variants[i]);
+        if (f->input == ROWS_FLOAT)
+            compile(capability, defines, gpu_text_product_float, gpu_text_product_float_end);
+        else
+            compile(capability, defines, gpu_text_product, gpu_text_product_end);
+    }
+}
+
+static void compile_all(int capability) {
+    static const char *const kv[] = {"KV_F16", "KV_Q8_0", "KV_F32"};
+    compile(capability, "-DGROUP=128", gpu_text_steps, gpu_text_steps_end);
+    for (size_t i = 0; i < 3; i++) {
+        char defines[100];
+        snprintf(defines, sizeof defines, "-DGROUP=128 -DMAX_HEAD=512 -D%s", kv[i]);
+        compile(capability, defines, gpu_text_attention, gpu_text_attention_end);
+    }
+    for (int type = 0; type < QUANT_N_TYPES; type++) compile_product(capability, (quant_type)type);
+}
+
+static void test_compile(void **state) {
+    (void)state;
+    facet_error error;
+    if (nvrtc_api_open(&nvrtc, &error) != FACET_OK) {
+        print_message("%s\n", error.message);
+        skip();
+    }
+    compile_all(75);
+    compile_all(90);
+    nvrtc_api_close(&nvrtc);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_compile)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
