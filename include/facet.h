@@ -458,8 +458,8 @@ typedef struct facet_engine_options {
     void *log_ctx;
     /* Where the layers are computed: NULL or "cpu"; "auto": the first device that has memory of its own, if any;
      * "cuda", "opencl", "opencl:1": by kind and number (facet_device_list). What a device computes is the same on
-     * every run and in every batch, and the CPU's bits where it rounds as IEEE has it. A device that is not there, is too small or fails is no
-     * error: the log says so and the CPU computes. Copied. */
+     * every run and in every batch, and the CPU's bits where it rounds as IEEE has it. A device that is not there, is
+     * too small or fails is no error: the log says so and the CPU computes. Copied. */
     const char *device;
     int32_t n_device_layers;  /* -1: all; else at most so many, the others stay with the CPU */
     const char *kernel_cache; /* NULL; a directory that exists, for the device's compiled kernels. Copied. */

@@ -55,7 +55,7 @@ static void test_golden_models(void **state) {
 static void test_some_layers(void **state) {
     (void)state;
     found f = find_or_skip();
-    static const struct { int32_t wanted, got; } cases[] = {{1, 1}, {3, 2}, {6, 6}, {7, 7}};
+    static const struct { int32_t wanted, got; } cases[] = {{3, 2}, {6, 6}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         device_run run = {.model = GOLDEN("ple-shared"), .device = "opencl", .n_layers = cases[i].wanted, .n = 40};
         assert_like_cpu(&run, f.exact, cases[i].got);
