@@ -6,12 +6,21 @@
 #include "backend/gpu/rows.h"
 
 /* Kernels beside the products. */
-#define GPU_STEPS(X)                                                                                                 \
-    X(residual_norm)                                                                                                 \
-    X(quantise)                                                                                                      \
-    X(gelu_mul)                                                                                                      \
-    X(gelu_mul_halves) X(soft_cap) X(gather_rows) X(ple_gate) X(router_input) X(choose_experts) X(combine_experts)   \
-        X(lora_low) X(lora_add)
+/* clang-format off */
+#define GPU_STEPS(X) \
+    X(residual_norm) \
+    X(quantise) \
+    X(gelu_mul) \
+    X(gelu_mul_halves) \
+    X(soft_cap) \
+    X(gather_rows) \
+    X(ple_gate) \
+    X(router_input) \
+    X(choose_experts) \
+    X(combine_experts) \
+    X(lora_low) \
+    X(lora_add)
+/* clang-format on */
 #define GPU_ATTENTION(X) X(finish_heads) X(attend) X(attend_merge)
 
 /* A product's programs: one token, PRODUCT_TOKENS together, slots of experts. */
