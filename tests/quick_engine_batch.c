@@ -481,6 +481,25 @@ static void test_fair(void **state) {
     assert_int_equal(got[4], 0);
 }
 
+/* Sessions come and go on many threads. */
+static void *open_and_close(void *ctx) {
+    for (int i = 0; i < 2000; i++) facet_session_free(session_open(ctx, i % 2, 0));
+    return NULL;
+}
+
+static void test_come_and_go(void **state) {
+    (void)state;
+    world w;
+    pthread_t threads[4];
+    facet_engine_stats stats = {.size = sizeof stats};
+    world_open(&w, kinds[0], 1, 64, 2);
+    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, w.engine), 0);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    facet_engine_get_stats(w.engine, &stats);
+    assert_int_equal(stats.n_sessions, 0);
+    world_close(&w);
+}
+
 /* Hidden states and the logits of the last token in one step, also beside others who want logits. */
 static void test_rows_and_logits(void **state) {
     (void)state;
@@ -509,6 +528,7 @@ int main(void) {
         cmocka_unit_test(test_little_memory), cmocka_unit_test(test_reuse),
         cmocka_unit_test(test_adapters),      cmocka_unit_test(test_budget),
         cmocka_unit_test(test_fair),          cmocka_unit_test(test_rows_and_logits),
+        cmocka_unit_test(test_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,10 @@ static facet_status open_session(facet_session *s, const facet_session_options *
     if (!s->tokens || !s->logits) return error_memory(err, n_vocab * sizeof *s->logits);
     kv_key key = {.salt = o->cache_salt};
     if (!o->share_prefix) key.owner = atomic_fetch_add(&s->engine->n_private, 1) + 1;
-    FACET_TRY(kv_sequence_new(&s->kv, s->engine->kv, s->max_context, key, err));
+    scheduler_lock(&s->engine->scheduler); /* the cache knows its sequences */
+    facet_status status = kv_sequence_new(&s->kv, s->engine->kv, s->max_context, key, err);
+    scheduler_unlock(&s->engine->scheduler);
+    FACET_TRY(status);
     return sampler_new(&s->sampler, n_vocab, suppress, n_suppress, err);
 }
 
