@@ -1,10 +1,15 @@
 /* Devices: options, the place of their compiled kernels, and what doctor tells of them. See devices.h. */
 #include "devices.h"
+#include "report.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void make_directories(char *path) {
     for (char *p = path + 1; *p; p++) {
@@ -29,8 +34,33 @@ void devices_cache_path(char path[DEVICES_PATH_BYTES]) {
         make_directories(path);
 }
 
+static void ignore_device(void *ctx, const facet_device *d) { (void)ctx, (void)d; }
+
+bool devices_answer(void) {
+    enum { PATIENCE = 60 }; /* seconds; a driver may compile something first */
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0) return true;
+    if (child == 0) {
+        int quiet = open("/dev/null", O_WRONLY);
+        if (quiet >= 0) dup2(quiet, STDERR_FILENO);
+        alarm(PATIENCE);
+        facet_device_list(ignore_device, NULL);
+        _exit(0);
+    }
+    while (waitpid(child, &status, 0) < 0) {
+        if (errno != EINTR) return true;
+    }
+    return WIFEXITED(status);
+}
+
 void devices_options(const cli_options *o, char path[DEVICES_PATH_BYTES], facet_engine_options *out) {
     out->device = o->device;
+    if (o->device && strcmp(o->device, "cpu") != 0 && !devices_answer()) {
+        report_warning(NULL, "a driver of devices ends the program that asks it: the processor computes");
+        out->device = "cpu";
+    }
     out->n_device_layers = (int32_t)o->ngl;
     path[0] = '\0';
     if (o->device && strcmp(o->device, "cpu") != 0) devices_cache_path(path);
@@ -48,4 +78,9 @@ static void print_device(void *ctx, const facet_device *d) {
            d->processor ? "; the processor itself, of use for tests only" : "");
 }
 
-void devices_print(void) { facet_device_list(print_device, NULL); }
+void devices_print(void) {
+    if (devices_answer())
+        facet_device_list(print_device, NULL);
+    else
+        puts("device       none: a driver ends the program that asks it");
+}

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #ifndef FACET_TEST_DATA
 #define FACET_TEST_DATA "tests/data"
@@ -57,4 +59,18 @@ double test_max_difference(const float *a, const float *b, size_t n) {
         if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
     }
     return worst;
+}
+
+bool test_survives(void (*fn)(void)) {
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0) return false;
+    if (child == 0) {
+        fn();
+        _exit(0);
+    }
+    if (waitpid(child, &status, 0) == child && WIFEXITED(status)) return true;
+    print_message("the driver ended the program that asked it\n");
+    return false;
 }

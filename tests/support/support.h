@@ -27,6 +27,9 @@ void golden_close(golden *g);
 const gguf_tensor *golden_tensor(const golden *g, const char *name);
 const void *golden_data(const golden *g, const char *name, size_t *n);
 
+/* Whether a process of its own comes to the end of fn. There are drivers that end the program that asks them. */
+bool test_survives(void (*fn)(void));
+
 /* The largest |a - b|; NaN anywhere counts as infinite. */
 double test_max_difference(const float *a, const float *b, size_t n);
 
