@@ -110,6 +110,8 @@ static facet_status read_all(facet_model *m, const facet_model_options *o, bool 
     read_name(m);
     read_template(m, o);
     count_bytes(m);
+    const matrix *table = &m->weights.per_layer_token_embd.m; /* a few rows a step */
+    if (m->has_weights && table->data) source_sparse(m->source, table->data, table->n_rows * table->row_bytes);
     if (o->lock_memory && !source_lock(m->source)) log_line(o, "the system refused to lock the weights in memory");
     return FACET_OK;
 }

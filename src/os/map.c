@@ -135,6 +135,17 @@ facet_status os_map_check(const os_map *map, facet_error *err) {
     return FACET_OK;
 }
 
+void os_map_sparse(const os_map *map, const uint8_t *data, size_t n_bytes) {
+    if (!map->mapped || data < map->data || data >= map->data + map->n_bytes) return;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), end = (size_t)(data - map->data) + n_bytes;
+    size_t begin = ((size_t)(data - map->data) + page - 1) / page * page;
+    if (end > map->n_bytes) end = map->n_bytes;
+    end = end / page * page; /* pages shared with other tensors stay as they are */
+    if (begin >= end) return;
+    (void)madvise((void *)(uintptr_t)(map->data + begin), end - begin, MADV_NOHUGEPAGE);
+    (void)madvise((void *)(uintptr_t)(map->data + begin), end - begin, MADV_RANDOM);
+}
+
 bool os_map_lock(const os_map *map) { return !map->n_bytes || mlock(map->data, map->n_bytes) == 0; }
 
 void os_map_close(os_map *map) {

@@ -18,6 +18,8 @@ facet_status os_map_open(os_map *out, const char *path, bool use_mmap, facet_err
  * bytes may be others now, and those that are gone end the program when they are read. Takes about a microsecond; any
  * thread. */
 facet_status os_map_check(const os_map *map, facet_error *err);
+/* Tells that of these bytes, where they are mapped, only some are read, here and there: they come in small pages. */
+void os_map_sparse(const os_map *map, const uint8_t *data, size_t n_bytes);
 /* Asks for the range to stay resident; false when the system refuses. */
 bool os_map_lock(const os_map *map);
 void os_map_close(os_map *map);

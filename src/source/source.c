@@ -135,6 +135,10 @@ bool source_lock(const source *s) {
     return true;
 }
 
+void source_sparse(const source *s, const uint8_t *data, size_t n_bytes) {
+    for (size_t i = 0; s->maps && i < s->n_parts; i++) os_map_sparse(&s->maps[i], data, n_bytes);
+}
+
 facet_status source_check(const source *s, facet_error *err) {
     for (size_t i = 0; s->maps && i < s->n_parts; i++) FACET_TRY(os_map_check(&s->maps[i], err));
     return FACET_OK;

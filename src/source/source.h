@@ -26,6 +26,8 @@ facet_status source_open_stream(source **out, stream *from, facet_error *err);
 const gguf_part *source_parts(const source *s, size_t *n);
 /* Asks for all bytes to stay resident; false when the system refuses, or when the memory is the caller's. */
 bool source_lock(const source *s);
+/* Tells that of these bytes only some are read, here and there. */
+void source_sparse(const source *s, const uint8_t *data, size_t n_bytes);
 /* FACET_ERROR_IO when a mapped file has changed since it was opened. Cheap; any thread. */
 facet_status source_check(const source *s, facet_error *err);
 void source_free(source *s);
