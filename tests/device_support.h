@@ -99,24 +99,6 @@ static device_result device_logits(const device_run *run) {
     return r;
 }
 
-/* KL(p || q) of two rows of logits, in double. */
-static double device_divergence(const float *p, const float *q, size_t n) {
-    double max_p = -INFINITY, max_q = -INFINITY, sum_p = 0, sum_q = 0, kl = 0;
-    for (size_t i = 0; i < n; i++) {
-        if ((double)p[i] > max_p) max_p = (double)p[i];
-        if ((double)q[i] > max_q) max_q = (double)q[i];
-    }
-    for (size_t i = 0; i < n; i++) {
-        sum_p += exp((double)p[i] - max_p);
-        sum_q += exp((double)q[i] - max_q);
-    }
-    for (size_t i = 0; i < n; i++) {
-        double log_p = (double)p[i] - max_p - log(sum_p), log_q = (double)q[i] - max_q - log(sum_q);
-        kl += exp(log_p) * (log_p - log_q);
-    }
-    return kl;
-}
-
 /* Within the bounds of devices; `exact`: the device rounds as IEEE has it, then the bits are the CPU's. */
 static void assert_like_cpu(const device_run *run, bool exact, int32_t n_device_layers) {
     device_run plain = *run;
@@ -127,7 +109,7 @@ static void assert_like_cpu(const device_run *run, bool exact, int32_t n_device_
     assert_int_equal(got.n_device_layers, n_device_layers);
     double difference = test_max_difference(want.logits, got.logits, run->n * want.n_vocab), most = 0;
     for (size_t i = 0; i < run->n; i++) {
-        double kl = device_divergence(want.logits + i * want.n_vocab, got.logits + i * want.n_vocab, want.n_vocab);
+        double kl = test_kl(want.logits + i * want.n_vocab, got.logits + i * want.n_vocab, want.n_vocab);
         if (!(kl <= most)) most = kl;
     }
     print_message("%s, %d layers: largest difference %.2e, KL divergence %.2e\n", run->model, (int)n_device_layers,

@@ -1,24 +1,6 @@
 /* Grammars: against a naive recogniser, masks against their definition, and what hostile ones may cost. */
 #include "quick_grammar_support.h"
 
-#define TINY FACET_SOURCE_DIR "/models/tiny-q8_0.gguf"
-
-static words_model tiny, real;
-
-static int open_words(void **state) {
-    (void)state;
-    tiny = words_open(TINY);
-    real = words_open(FACET_VOCAB_GGUF);
-    return 0;
-}
-
-static int close_words(void **state) {
-    (void)state;
-    facet_model_free(tiny.model);
-    facet_model_free(real.model);
-    return 0;
-}
-
 static grammar *parse(const char *text) {
     facet_error error;
     grammar *g;

@@ -133,4 +133,23 @@ static inline bool words_permit(const words_model *w, matcher *m, const char *te
     return ok && matcher_may_end(m);
 }
 
+/* The vocabulary of the demonstration model, and the real one; open for the whole of a test program. */
+#define TINY FACET_SOURCE_DIR "/models/tiny-q8_0.gguf"
+
+static words_model tiny, real;
+
+static int open_words(void **state) {
+    (void)state;
+    tiny = words_open(TINY);
+    real = words_open(FACET_VOCAB_GGUF);
+    return 0;
+}
+
+static int close_words(void **state) {
+    (void)state;
+    facet_model_free(tiny.model);
+    facet_model_free(real.model);
+    return 0;
+}
+
 #endif

@@ -56,19 +56,6 @@ static void wear(facet_session *s, facet_adapter *a, float scale) {
 
 /* ---- truth */
 
-static double divergence(const float *p, const float *q, size_t n) {
-    double sum_p = 0, sum_q = 0, kl = 0; /* logits are within the soft cap: no overflow */
-    for (size_t i = 0; i < n; i++) {
-        sum_p += exp((double)p[i]);
-        sum_q += exp((double)q[i]);
-    }
-    for (size_t i = 0; i < n; i++) {
-        double log_p = (double)p[i] - log(sum_p), log_q = (double)q[i] - log(sum_q);
-        kl += exp(log_p) * (log_p - log_q);
-    }
-    return kl;
-}
-
 typedef struct comparison {
     const float *want; /* the last rows */
     size_t first, n;
@@ -80,7 +67,7 @@ static bool compare_row(void *ctx, size_t row, const float *logits, size_t n_voc
     const float *want = c->want + (row - c->first) * n_vocab;
     double d = test_max_difference(want, logits, n_vocab);
     if (d > c->worst) c->worst = d;
-    c->sum += divergence(want, logits, n_vocab);
+    c->sum += test_kl(want, logits, n_vocab);
     c->n++;
     return true;
 }

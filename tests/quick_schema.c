@@ -5,24 +5,6 @@
 #include "quick_grammar_support.h"
 #include "quick_schema_valid.h"
 
-#define TINY FACET_SOURCE_DIR "/models/tiny-q8_0.gguf"
-
-static words_model tiny, real;
-
-static int open_words(void **state) {
-    (void)state;
-    tiny = words_open(TINY);
-    real = words_open(FACET_VOCAB_GGUF);
-    return 0;
-}
-
-static int close_words(void **state) {
-    (void)state;
-    facet_model_free(tiny.model);
-    facet_model_free(real.model);
-    return 0;
-}
-
 static json_t *json_of_quoted(const char *text) {
     char *copy = strdup(text);
     for (char *c = copy; *c; c++) {

@@ -28,24 +28,6 @@ static facet_session *session_open(const char *path, facet_kv_type kv, int32_t t
     return session;
 }
 
-/* KL(p || q) of two rows of logits, in double. */
-static double divergence(const float *p, const float *q, size_t n) {
-    double max_p = -INFINITY, max_q = -INFINITY, sum_p = 0, sum_q = 0, kl = 0;
-    for (size_t i = 0; i < n; i++) {
-        if ((double)p[i] > max_p) max_p = (double)p[i];
-        if ((double)q[i] > max_q) max_q = (double)q[i];
-    }
-    for (size_t i = 0; i < n; i++) {
-        sum_p += exp((double)p[i] - max_p);
-        sum_q += exp((double)q[i] - max_q);
-    }
-    for (size_t i = 0; i < n; i++) {
-        double log_p = (double)p[i] - max_p - log(sum_p), log_q = (double)q[i] - max_q - log(sum_q);
-        kl += exp(log_p) * (log_p - log_q);
-    }
-    return kl;
-}
-
 typedef struct comparison {
     const float *want; /* the last rows */
     size_t first;
@@ -55,7 +37,7 @@ typedef struct comparison {
 
 static bool compare_row(void *ctx, size_t row, const float *logits, size_t n_vocab) {
     comparison *c = ctx;
-    c->sum += divergence(c->want + (row - c->first) * n_vocab, logits, n_vocab);
+    c->sum += test_kl(c->want + (row - c->first) * n_vocab, logits, n_vocab);
     c->n++;
     return true;
 }

@@ -4,7 +4,6 @@
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <time.h>
 
 #include "download_url.h"
+#include "failure.h"
 
 enum { MOST_REDIRECTS = 10, MARK_BYTES = 256, MOST_PAGE = 1 << 16 };
 
@@ -49,17 +49,6 @@ typedef struct transfer {
     char why[200];
 } transfer;
 
-static facet_status fail(facet_error *error, facet_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static facet_status fail(facet_error *error, facet_status status, const char *format, ...) {
-    va_list args;
-    *error = (facet_error){.status = status};
-    va_start(args, format);
-    vsnprintf(error->message, sizeof error->message, format, args);
-    va_end(args);
-    return status;
-}
-
 /* ---- life */
 
 void download_free(download *d) {
@@ -75,7 +64,7 @@ facet_status download_new(download **out, const download_options *options, facet
     download *d = calloc(1, sizeof *d);
     if (!d || curl_global_init(CURL_GLOBAL_DEFAULT)) {
         free(d);
-        return fail(error, FACET_ERROR_MEMORY, "out of memory");
+        return failure(error, FACET_ERROR_MEMORY, "out of memory");
     }
     d->url = download_url(options->url);
     d->curl = curl_easy_init();
@@ -83,8 +72,8 @@ facet_status download_new(download **out, const download_options *options, facet
     if (!d->url || !d->curl || (options->token && options->token[0] && !d->token)) {
         bool no_url = !d->url;
         download_free(d);
-        return no_url ? fail(error, FACET_ERROR_ARGUMENT, "'%.100s' is no address of a file", options->url)
-                      : fail(error, FACET_ERROR_MEMORY, "out of memory");
+        return no_url ? failure(error, FACET_ERROR_ARGUMENT, "'%.100s' is no address of a file", options->url)
+                      : failure(error, FACET_ERROR_MEMORY, "out of memory");
     }
     d->retries = options->retries;
     d->stall_seconds = options->stall_seconds;
@@ -99,7 +88,8 @@ const char *download_mark(const download *d) { return d->mark; }
 const char *download_sha256(const download *d) { return d->sha256; }
 
 facet_status download_expect(download *d, uint64_t total, const char *mark, facet_error *error) {
-    if (strlen(mark) >= sizeof d->mark) return fail(error, FACET_ERROR_ARGUMENT, "the mark of the file is too long");
+    if (strlen(mark) >= sizeof d->mark)
+        return failure(error, FACET_ERROR_ARGUMENT, "the mark of the file is too long");
     d->total = total;
     snprintf(d->mark, sizeof d->mark, "%s", mark);
     d->is_known = true;
@@ -293,31 +283,31 @@ static outcome after_status(transfer *t, facet_error *error) {
     const char *advice = t->status == 401 || t->status == 403
                              ? t->d->token ? " (the HF_TOKEN may not read it)" : " (does it need an HF_TOKEN?)"
                              : "";
-    fail(error, FACET_ERROR_IO, "%.150s: the server answers with HTTP status %ld%s", url, t->status, advice);
+    failure(error, FACET_ERROR_IO, "%.150s: the server answers with HTTP status %ld%s", url, t->status, advice);
     return later ? AGAIN : GIVE_UP;
 }
 
 static outcome after(transfer *t, CURLcode code, facet_error *error) {
     const char *url = t->d->url;
     if (t->stopped) {
-        fail(error, FACET_ERROR_CANCELLED, "stopped");
+        failure(error, FACET_ERROR_CANCELLED, "stopped");
         return GIVE_UP;
     }
     if (!t->judged && t->status >= 300) return after_status(t, error);
     if (t->refused && !t->why[0]) return after_status(t, error);
     if (t->refused) {
-        fail(error, t->changed ? FACET_ERROR_FORMAT : FACET_ERROR_IO, "%.150s: %s", url, t->why);
+        failure(error, t->changed ? FACET_ERROR_FORMAT : FACET_ERROR_IO, "%.150s: %s", url, t->why);
         return t->changed ? GIVE_UP : AGAIN;
     }
     if (t->judged && t->at == t->end) return DONE;
     if (code == CURLE_OK && t->judged && !t->total && t->end == UINT64_MAX) return DONE; /* of unknown length */
     if (t->stalled)
-        fail(error, FACET_ERROR_IO, "%.150s: nothing came for %d seconds", url, t->d->stall_seconds);
+        failure(error, FACET_ERROR_IO, "%.150s: nothing came for %d seconds", url, t->d->stall_seconds);
     else if (code == CURLE_OK)
-        fail(error, FACET_ERROR_IO, "%.150s: the server sent %llu bytes of %llu", url, (unsigned long long)t->at,
-             (unsigned long long)t->total);
+        failure(error, FACET_ERROR_IO, "%.150s: the server sent %llu bytes of %llu", url, (unsigned long long)t->at,
+                (unsigned long long)t->total);
     else
-        fail(error, FACET_ERROR_IO, "%.120s: %.110s", url, t->d->text[0] ? t->d->text : curl_easy_strerror(code));
+        failure(error, FACET_ERROR_IO, "%.120s: %.110s", url, t->d->text[0] ? t->d->text : curl_easy_strerror(code));
     bool hopeless = code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT ||
                     code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
     return hopeless ? GIVE_UP : AGAIN;
@@ -350,8 +340,8 @@ static outcome request(transfer *t, facet_error *error) {
         bool trusted = url_is_trusted(url), allowed = to && url_may_redirect(url, to) && i < MOST_REDIRECTS;
         if (trusted && t->sha256[0]) snprintf(t->d->sha256, sizeof t->d->sha256, "%s", t->sha256);
         if (to && !allowed) {
-            fail(error, FACET_ERROR_IO, "%.120s: %s", t->d->url,
-                 i < MOST_REDIRECTS ? "the server redirects from HTTPS to something else" : "too many redirects");
+            failure(error, FACET_ERROR_IO, "%.120s: %s", t->d->url,
+                    i < MOST_REDIRECTS ? "the server redirects from HTTPS to something else" : "too many redirects");
             free(to);
             free(url);
             return GIVE_UP;
@@ -389,7 +379,7 @@ facet_status download_run(download *d, uint64_t from, uint64_t end, download_fn 
         n_failed = t.at > from ? 1 : n_failed + 1;
         from = t.at;
         if (n_failed > d->retries) return error->status;
-        if (!pause_before(d, n_failed)) return fail(error, FACET_ERROR_CANCELLED, "stopped");
+        if (!pause_before(d, n_failed)) return failure(error, FACET_ERROR_CANCELLED, "stopped");
     }
     *error = (facet_error){0};
     return FACET_OK;

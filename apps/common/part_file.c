@@ -1,9 +1,9 @@
 /* See part_file.h. */
 #include "part_file.h"
+#include "failure.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,19 +18,8 @@ struct part_file {
     char mark[256];
 };
 
-static facet_status fail(facet_error *error, facet_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static facet_status fail(facet_error *error, facet_status status, const char *format, ...) {
-    va_list args;
-    *error = (facet_error){.status = status};
-    va_start(args, format);
-    vsnprintf(error->message, sizeof error->message, format, args);
-    va_end(args);
-    return status;
-}
-
 static facet_status fail_system(const part_file *p, const char *verb, facet_error *error) {
-    return fail(error, FACET_ERROR_IO, "cannot %s %.150s: %s", verb, p->part, strerror(errno));
+    return failure(error, FACET_ERROR_IO, "cannot %s %.150s: %s", verb, p->part, strerror(errno));
 }
 
 static void release(part_file *p) {
@@ -66,7 +55,7 @@ static facet_status take_up(part_file *p, facet_error *error) {
     p->fd = open(p->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (p->fd < 0) return fail_system(p, "write", error);
     if (flock(p->fd, LOCK_EX | LOCK_NB))
-        return fail(error, FACET_ERROR_IO, "%.150s is being downloaded by another process", p->path);
+        return failure(error, FACET_ERROR_IO, "%.150s is being downloaded by another process", p->path);
     if (fstat(p->fd, &info)) return fail_system(p, "measure", error);
     p->length = (uint64_t)info.st_size;
     if (!p->length || (read_info(p) && (!p->total || p->length <= p->total))) return FACET_OK;
@@ -76,13 +65,13 @@ static facet_status take_up(part_file *p, facet_error *error) {
 facet_status part_file_open(part_file **out, const char *path, facet_error *error) {
     *out = NULL;
     part_file *p = calloc(1, sizeof *p);
-    if (!p) return fail(error, FACET_ERROR_MEMORY, "out of memory");
+    if (!p) return failure(error, FACET_ERROR_MEMORY, "out of memory");
     p->fd = -1;
     p->path = strdup(path);
     p->part = with_ending(path, ".part");
     p->info = with_ending(path, ".part.info");
     bool ok = p->path && p->part && p->info;
-    facet_status status = ok ? take_up(p, error) : fail(error, FACET_ERROR_MEMORY, "out of memory");
+    facet_status status = ok ? take_up(p, error) : failure(error, FACET_ERROR_MEMORY, "out of memory");
     if (status)
         release(p);
     else
@@ -123,7 +112,7 @@ facet_status part_file_read(const part_file *p, uint64_t offset, void *bytes, si
         ssize_t done = pread(p->fd, to, n, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
         if (done < 0) return fail_system(p, "read", error);
-        if (done == 0) return fail(error, FACET_ERROR_IO, "%.150s became shorter", p->part);
+        if (done == 0) return failure(error, FACET_ERROR_IO, "%.150s became shorter", p->part);
         to += done;
         n -= (size_t)done;
         offset += (uint64_t)done;

@@ -72,15 +72,20 @@ static bool check_gemv(const cpu_table *reference, const cpu_table *candidate, q
     return cpu_same_floats(p.want, p.got, N_TOKENS * N_ROWS);
 }
 
-static bool check_gemm(const cpu_table *reference, const cpu_table *candidate, quant_type type) {
-    product p;
-    matrix w = random_matrix(type, &p);
-    reference_product(reference, &w, &p);
+/* The result of the reference, and then the tokens packed as its input. */
+static matrix packed_product(const cpu_table *reference, quant_type type, product *p) {
+    matrix w = random_matrix(type, p);
+    reference_product(reference, &w, p);
     cpu_table packing = *reference;
     cpu_input kind = cpu_input_for(reference, type);
     packing.packed_min[kind] = 1;
-    packing.gemm[type] = candidate->gemm[type];
-    cpu_input_prepare(&packing, kind, p.x, MAX_COLS, NULL, w.n_cols, N_TOKENS, 0, N_TOKENS, p.input);
+    cpu_input_prepare(&packing, kind, p->x, MAX_COLS, NULL, w.n_cols, N_TOKENS, 0, N_TOKENS, p->input);
+    return w;
+}
+
+static bool check_gemm(const cpu_table *reference, const cpu_table *candidate, quant_type type) {
+    product p;
+    matrix w = packed_product(reference, type, &p);
     const cpu_gemm *gemm = candidate->gemm[type];
     if (cpu_n_groups(w.n_cols) * gemm->group_bytes > sizeof p.panel) return false;
     bool same = true;
@@ -97,12 +102,7 @@ static bool check_gemm(const cpu_table *reference, const cpu_table *candidate, q
 
 static bool check_few(const cpu_table *reference, const cpu_table *candidate, quant_type type) {
     product p;
-    matrix w = random_matrix(type, &p);
-    reference_product(reference, &w, &p);
-    cpu_table packing = *reference;
-    cpu_input kind = cpu_input_for(reference, type);
-    packing.packed_min[kind] = 1;
-    cpu_input_prepare(&packing, kind, p.x, MAX_COLS, NULL, w.n_cols, N_TOKENS, 0, N_TOKENS, p.input);
+    matrix w = packed_product(reference, type, &p);
     candidate->few[type](&w, 0, N_ROWS, p.input, N_TOKENS, p.got, N_ROWS);
     return cpu_same_floats(p.want, p.got, N_TOKENS * N_ROWS);
 }

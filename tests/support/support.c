@@ -74,3 +74,20 @@ bool test_survives(void (*fn)(void)) {
     print_message("the driver ended the program that asked it\n");
     return false;
 }
+
+double test_kl(const float *p, const float *q, size_t n) {
+    double max_p = -INFINITY, max_q = -INFINITY, sum_p = 0, sum_q = 0, kl = 0;
+    for (size_t i = 0; i < n; i++) {
+        if ((double)p[i] > max_p) max_p = (double)p[i];
+        if ((double)q[i] > max_q) max_q = (double)q[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        sum_p += exp((double)p[i] - max_p);
+        sum_q += exp((double)q[i] - max_q);
+    }
+    for (size_t i = 0; i < n; i++) {
+        double log_p = (double)p[i] - max_p - log(sum_p), log_q = (double)q[i] - max_q - log(sum_q);
+        kl += exp(log_p) * (log_p - log_q);
+    }
+    return kl;
+}

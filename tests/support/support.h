@@ -30,6 +30,9 @@ const void *golden_data(const golden *g, const char *name, size_t *n);
 /* Whether a process of its own comes to the end of fn. There are drivers that end the program that asks them. */
 bool test_survives(void (*fn)(void));
 
+/* KL(p || q) of two rows of logits, in double. */
+double test_kl(const float *p, const float *q, size_t n);
+
 /* The largest |a - b|; NaN anywhere counts as infinite. */
 double test_max_difference(const float *a, const float *b, size_t n);
 

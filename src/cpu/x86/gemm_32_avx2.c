@@ -68,20 +68,7 @@ PANEL_INLINE void some_tokens(const uint8_t *panel, const void *tile, size_t n_c
 
 /* ---- unpacking */
 
-typedef void unpack_block_fn(const uint8_t *block, uint8_t *code, float *d, float *m);
-
-/* The n blocks of a row's group. */
-PANEL_INLINE void unpack_row(const uint8_t *data, size_t n, size_t r, panel32 *p, uint8_t *code,
-                             unpack_block_fn *unpack, size_t block, size_t block_bytes) {
-    for (size_t i = 0; i < n; i++) {
-        float d[4], m = 0;
-        unpack(data + i * block_bytes, code + block * i, d, &m);
-        for (size_t j = 0; block == 64 && j < 4; j++) p->scale[4 * i + j][r] = d[j];
-        if (block == 64) continue;
-        p->scale[i][r] = d[0];
-        p->scale[8 + i][r] = m;
-    }
-}
+#include "cpu/x86/panels_32_row.h"
 
 PANEL_INLINE void unpack_rows(const matrix *w, size_t row, size_t n_rows, uint8_t *panel, unpack_block_fn *unpack,
                               size_t block, size_t block_bytes, int planes) {

@@ -11,11 +11,10 @@
 #include <string.h>
 
 #include "cpu/registry.h"
+#include "cpu/x86/rows_avx512.h"
 #include "cpu/x86/unpack_256_avx2.h"
 
-#define INLINE static inline __attribute__((always_inline))
-enum { ROWS = 4, MANY = CPU_ROWS_TOKENS };
-#define UNROLL _Pragma("GCC unroll 4")
+enum { MANY = CPU_ROWS_TOKENS };
 
 INLINE __m512i load64(const void *p) { return _mm512_loadu_si512(p); }
 INLINE __m512i twice32(const void *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256(p)); }
@@ -25,34 +24,9 @@ INLINE __m512i halves_32(int low, int high) {
     return _mm512_inserti64x4(_mm512_set1_epi32(low), _mm256_set1_epi32(high), 1);
 }
 
-/* The activations of a block, four registers in the order in which a format's codes come, and where their sums of
- * products begin. */
-typedef struct inputs {
-    __m512i x[4], start[4];
-} inputs;
-
-/* HALVES: columns 32 j.. and 128 + 32 j.. together. */
-typedef enum order { IN_ORDER, HALVES } order;
-
-INLINE inputs load_inputs(const cpu_group *g, order how, int offset) {
-    inputs in;
-    UNROLL
-    for (int j = 0; j < 4; j++) {
-        if (how == IN_ORDER)
-            in.x[j] = load64(g->q + 64 * j);
-        else
-            in.x[j] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_load_si256((const void *)(g->q + 32 * j))),
-                                         _mm256_load_si256((const void *)(g->q + 128 + 32 * j)), 1);
-        in.start[j] = _mm512_setzero_si512();
-        if (offset)
-            in.start[j] = _mm512_sub_epi32(in.start[j], _mm512_dpbusd_epi32(in.start[j], bytes(offset), in.x[j]));
-    }
-    return in;
-}
-
 INLINE void load_all(const cpu_group *const *g, int n, order how, int offset, inputs *in) {
     UNROLL
-    for (int t = 0; t < n; t++) in[t] = load_inputs(g[t], how, offset);
+    for (int t = 0; t < n; t++) in[t] = rows_inputs(g[t], how, offset);
 }
 
 /* isum += scale * (codes . x_j) */
@@ -72,9 +46,7 @@ INLINE void clear(__m512i isum[MANY][ROWS], int n, int r) {
 
 /* Lane r is the sum of v[r]. */
 INLINE __m128i sum_rows(const __m512i v[ROWS]) {
-    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
-    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
-    __m512i c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    __m512i c = rows_columns(v);
     __m256i d = _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
     return _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
 }
@@ -418,10 +390,6 @@ INLINE void block_tq1_0_(const uint8_t *const p[ROWS], const cpu_group *const *x
 
 /* ---- rows */
 
-INLINE void prefetch(const uint8_t *p, size_t ahead, size_t n) {
-    for (size_t k = 0; k < n; k += 64) _mm_prefetch((const char *)((uintptr_t)p + ahead + k), _MM_HINT_T0);
-}
-
 /* The last row stands in for rows that there are not. */
 #define GEMV(name)                                                                                                   \
     INLINE void times_##name(const matrix *w, size_t row, size_t n_rows, const uint8_t *x, size_t stride, int n,     \
@@ -438,7 +406,7 @@ INLINE void prefetch(const uint8_t *p, size_t ahead, size_t n) {
                 acc[t] = _mm_setzero_ps();                                                                           \
             }                                                                                                        \
             for (size_t i = 0; i < n_blocks; i++) {                                                                  \
-                for (int k = 0; k < ROWS; k++) prefetch(p[k], ROWS * w->row_bytes, sizeof(block_##name));            \
+                for (int k = 0; k < ROWS; k++) rows_prefetch(p[k], ROWS * w->row_bytes, sizeof(block_##name));       \
                 block_##name##_(p, groups, n, acc);                                                                  \
                 for (int k = 0; k < ROWS; k++) p[k] += sizeof(block_##name);                                         \
                 UNROLL for (int t = 0; t < n; t++) groups[t]++;                                                      \

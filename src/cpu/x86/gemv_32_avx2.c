@@ -6,17 +6,13 @@
 #include <string.h>
 
 #include "cpu/registry.h"
-#include "quant/blocks.h"
+#include "cpu/x86/eight_32_avx2.h"
 
 enum { PREFETCH = 2048 }; /* bytes ahead; crossing the end of the matrix is harmless */
 
 static inline __m256i load_q(const cpu_group *x, int j) {
     return _mm256_load_si256((const __m256i *)(const void *)(x->q + 32 * j));
 }
-static inline __m256i load_s32(const cpu_group *x) {
-    return _mm256_cvtepi16_epi32(_mm_load_si128((const __m128i *)(const void *)x->s32));
-}
-
 static inline __m256i dot_unsigned(__m256i codes, __m256i x) {
     return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, x), _mm256_set1_epi16(1));
 }
@@ -69,34 +65,6 @@ static inline __m256i dot_mxfp4(const block_mxfp4 *b, __m256i x) {
 }
 
 /* ---- scales of eight blocks */
-
-#define EIGHT_HALVES(b, d)                                                                                           \
-    _mm256_cvtph_ps(_mm_setr_epi16((short)block_u16((b)[0].d), (short)block_u16((b)[1].d),                           \
-                                   (short)block_u16((b)[2].d), (short)block_u16((b)[3].d),                           \
-                                   (short)block_u16((b)[4].d), (short)block_u16((b)[5].d),                           \
-                                   (short)block_u16((b)[6].d), (short)block_u16((b)[7].d)))
-
-/* block_e8m0_half of eight */
-static inline __m256 eight_powers(const block_mxfp4 *b) {
-    __m256i e = _mm256_setr_epi32(b[0].e, b[1].e, b[2].e, b[3].e, b[4].e, b[5].e, b[6].e, b[7].e);
-    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e), two = _mm256_set1_epi32(2);
-    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, tiny, _mm256_cmpgt_epi32(two, e)));
-}
-
-/* acc[j] = fmaf(d[j] * d_x[j], sum[j], acc[j]) */
-static inline __m256 add_products(__m256 d, const cpu_group *x, __m256i sum, __m256 acc) {
-    return _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_loadu_ps(x->d)), _mm256_cvtepi32_ps(sum), acc);
-}
-
-/* 0..7 in order */
-static inline float add_in_order(__m256 acc) {
-    float a[8];
-    _mm256_storeu_ps(a, acc);
-    float sum = a[0];
-    for (int i = 1; i < 8; i++) sum += a[i];
-    return sum;
-}
 
 #define HALF_SCALES(name)                                                                                            \
     static inline __m256 scales_##name(const block_##name *b) { return EIGHT_HALVES(b, d); }

@@ -1,32 +1,10 @@
-/* The most products of bytes that vpdpbusd in 256 bits makes: see cpu/peak.h. */
+/* The most products of bytes that vpdpbusd in 256 bits makes. */
 #include <immintrin.h>
 
-#include "cpu/peak.h"
-
-enum { SUMS = 10, MACS = 32 };
-
-/* Registers by name: an array would be kept in memory. What the compiler does not see through, it computes. */
-#define SUM(i) __m256i s##i = _mm256_set1_epi8(i)
-#define STEP(i)                                                                                                      \
-    s##i = _mm256_dpbusd_avx_epi32(s##i, x, y);                                                                      \
-    __asm__ volatile("" : "+v"(s##i))
-#define EACH(m)                                                                                                      \
-    m(0);                                                                                                            \
-    m(1);                                                                                                            \
-    m(2);                                                                                                            \
-    m(3);                                                                                                            \
-    m(4);                                                                                                            \
-    m(5);                                                                                                            \
-    m(6);                                                                                                            \
-    m(7);                                                                                                            \
-    m(8);                                                                                                            \
-    m(9);
-
-uint64_t peak_avxvnni(size_t rounds) {
-    __m256i x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(1);
-    EACH(SUM)
-    for (size_t r = 0; r < rounds; r++) {
-        EACH(STEP)
-    }
-    return (uint64_t)rounds * SUMS * MACS;
-}
+#define PEAK_NAME          peak_avxvnni
+#define PEAK_VECTOR        __m256i
+#define PEAK_OF            _mm256_set1_epi8
+#define PEAK_STEP(s, x, y) _mm256_dpbusd_avx_epi32(s, x, y)
+#define PEAK_REGISTER      "+v"
+#define PEAK_MACS          32
+#include "cpu/tmpl/peak.h"
