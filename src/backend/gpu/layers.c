@@ -21,40 +21,13 @@ static void gather(gpu *g, const gpu_buffer *from, const gpu_buffer *to, size_t 
 static void project_heads(gpu *g, uint32_t layer) {
     const layer_hparams *l = &g->h->layers[layer];
     const layer_weights *w = &g->w->layers[layer];
-    const gpu_layer *at = &g->layers[layer];
     size_t n_q = (size_t)l->n_head * l->head_dim, n_kv = (size_t)l->n_head_kv * l->head_dim;
     bool own = l->owns_kv, has_v = w->attn_v.m.format != NULL;
     gpu_prepare(g, &g->normed, g->n_rows, g->h->n_embd, (const weight *[]){&w->attn_q, &w->attn_k, &w->attn_v}, 3);
     gpu_product(g, &w->attn_q, 0, n_q, g->n_rows, g->q_now, n_q);
     if (own) gpu_product(g, &w->attn_k, 0, n_kv, g->n_rows, &g->k, n_kv);
     if (own && has_v) gpu_product(g, &w->attn_v, 0, n_kv, g->n_rows, &g->v, n_kv);
-    uint32_t units = own ? l->n_head_kv : 0;
-    size_t cos_at = l->sliding ? 2 * g->pairs[0] : 0;
-    GPU_LAUNCH(g, g->finish_heads, units + l->n_head, g->n_rows, g->group, GPU_PTR(g->q_now), GPU_BUF(g->k),
-               GPU_PTR(has_v ? &g->v : &g->k), GPU_I(l->n_head), GPU_I(units), GPU_I(l->n_head_kv),
-               GPU_I(l->head_dim), GPU_BUF(g->vectors), GPU_I(at->attn_q_norm), GPU_I(at->attn_k_norm),
-               GPU_BUF(g->angles), GPU_I(g->angle_width), GPU_I(cos_at), GPU_BUF(g->rows[g->part]),
-               GPU_BUF(g->tables), GPU_I(l->sliding), GPU_BUF(g->pool[l->sliding]),
-               GPU_WIDE(g->page_bytes[l->sliding]), GPU_WIDE(at->kv_at), GPU_F(g->h->eps));
-}
-
-/* Few rows leave a device idle: their spans are then computed side by side. */
-static size_t attention_parts(const gpu *g, const layer_hparams *l) {
-    size_t spans = g->n_spans[g->part][l->sliding], heads = g->n_rows * l->n_head;
-    return spans > 1 && heads * spans <= GPU_PARTIALS ? spans : 1;
-}
-
-static void attend_rows(gpu *g, uint32_t layer) {
-    const layer_hparams *l = &g->h->layers[layer];
-    size_t parts = attention_parts(g, l);
-    GPU_LAUNCH(g, g->attend, l->n_head * parts, g->n_rows, g->group, GPU_PTR(g->q_now), GPU_I(l->n_head),
-               GPU_I(l->n_head / l->n_head_kv), GPU_I(l->head_dim), GPU_BUF(g->rows[g->part]), GPU_BUF(g->tables),
-               GPU_I(l->sliding), GPU_I(g->h->window), GPU_BUF(g->pool[l->sliding]),
-               GPU_WIDE(g->page_bytes[l->sliding]), GPU_WIDE(g->layers[l->kv_layer].kv_at), GPU_I(l->n_head_kv),
-               GPU_I(g->first_span[g->part][l->sliding]), GPU_I(parts), GPU_BUF(g->partial));
-    if (parts == 1) return;
-    GPU_LAUNCH(g, g->attend_merge, l->n_head, g->n_rows, g->group, GPU_PTR(g->q_now), GPU_I(l->n_head),
-               GPU_I(l->head_dim), GPU_I(parts), GPU_BUF(g->partial));
+    gpu_finish_heads(g, layer);
 }
 
 static void project_output(gpu *g, uint32_t layer) {
@@ -183,7 +156,7 @@ static void compute_layer(gpu *g, uint32_t layer) {
         enter_part(g, 1);
     }
     if (g->n_rows == 0) return;
-    attend_rows(g, layer);
+    gpu_attend(g, layer);
     project_output(g, layer);
     residual_norm(g, at->post_attention_norm, -1, at->ffn_norm, &g->normed);
     feed_forward(g, layer);

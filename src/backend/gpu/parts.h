@@ -173,6 +173,12 @@ void gpu_product(gpu *g, const weight *w, size_t first_row, size_t n_rows, size_
 /* The same for slots of experts: slot s belongs to the expert chosen[s] and to the prepared token s / per_row. */
 void gpu_product_slots(gpu *g, const weight *w, size_t n_slots, size_t per_row, const gpu_buffer *out, size_t ldo);
 
+/* ---- attention.c: launches only */
+/* The norms and angles of the projections q, k, v; k and v go to the cache. */
+void gpu_finish_heads(gpu *g, uint32_t layer);
+/* The rows' results take the place of their queries. */
+void gpu_attend(gpu *g, uint32_t layer);
+
 /* ---- layers.c: launches only */
 void gpu_layers(gpu *g);
 void gpu_logits(gpu *g, const gpu_buffer *hidden, size_t n_rows);
