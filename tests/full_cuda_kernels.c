@@ -10,17 +10,25 @@
 
 static nvrtc_api nvrtc; /* of this test */
 
-static void compile(int capability, const char *defines, const char *body, const char *body_end) {
-    const char *pieces[] = {gpu_text_dialect, body};
-    const size_t sizes[] = {(size_t)(gpu_text_dialect_end - gpu_text_dialect), (size_t)(body_end - body)};
+/* The dialect and two texts; the last may be empty. */
+static void compile(int capability, const char *defines, gpu_text first, gpu_text second) {
+    const gpu_text texts[] = {GPU_TEXT(dialect), first, second};
+    const char *pieces[3];
+    size_t sizes[3];
+    for (size_t i = 0; i < 3; i++) {
+        pieces[i] = texts[i].begin;
+        sizes[i] = texts[i].n_bytes;
+    }
     gpu_source source = {
-        .name = "kernels.cu", .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 2};
+        .name = "kernels.cu", .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 3};
     facet_error error;
     buffer out;
     assert_ok(cuda_compile(&nvrtc, &source, capability, &out, &error), &error);
     assert_true(out.n > 1000 && memcmp(out.data, "\177ELF", 4) == 0);
     buffer_free(&out);
 }
+
+static const gpu_text nothing = {"", 0};
 
 static void compile_product(int capability, quant_type type) {
     const rows_format *f = rows_format_of(type);
@@ -29,19 +37,19 @@ static void compile_product(int capability, quant_type type) {
         char defines[200];
         snprintf(defines, sizeof defines, "-DGROUP=128 -DPRODUCT_ROWS=32 -D%s %s", f->define, variants[i]);
         if (f->input == ROWS_FLOAT)
-            compile(capability, defines, gpu_text_product_float, gpu_text_product_float_end);
+            compile(capability, defines, GPU_TEXT(product_float), nothing);
         else
-            compile(capability, defines, gpu_text_product, gpu_text_product_end);
+            compile(capability, defines, GPU_TEXT(blocks), GPU_TEXT(product));
     }
 }
 
 static void compile_all(int capability) {
     static const char *const kv[] = {"KV_F16", "KV_Q8_0", "KV_F32"};
-    compile(capability, "-DGROUP=128", gpu_text_steps, gpu_text_steps_end);
+    compile(capability, "-DGROUP=128", GPU_TEXT(steps), nothing);
     for (size_t i = 0; i < 3; i++) {
         char defines[100];
         snprintf(defines, sizeof defines, "-DGROUP=128 -DMAX_HEAD=512 -D%s", kv[i]);
-        compile(capability, defines, gpu_text_attention, gpu_text_attention_end);
+        compile(capability, defines, GPU_TEXT(attention), nothing);
     }
     for (int type = 0; type < QUANT_N_TYPES; type++) compile_product(capability, (quant_type)type);
 }

@@ -5,19 +5,19 @@
 #include "backend/gpu/parts.h"
 #include "backend/gpu/text.h"
 
-typedef struct text {
-    const char *begin;
-    size_t n_bytes;
-} text;
+enum { MAX_PIECES = 4 };
 
-#define TEXT_OF(name) ((text){gpu_text_##name, (size_t)(gpu_text_##name##_end - gpu_text_##name)})
-
-static facet_status build(gpu *g, gpu_program **out, const char *name, const char *defines, text body,
-                          facet_error *err) {
-    text dialect = TEXT_OF(dialect);
-    const char *pieces[2] = {dialect.begin, body.begin};
-    size_t sizes[2] = {dialect.n_bytes, body.n_bytes};
-    gpu_source source = {.name = name, .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 2};
+/* A program of the dialect and the texts behind it. */
+static facet_status build(gpu *g, gpu_program **out, const char *name, const char *defines, const gpu_text *texts,
+                          size_t n_texts, facet_error *err) {
+    const char *pieces[MAX_PIECES] = {GPU_TEXT(dialect).begin};
+    size_t sizes[MAX_PIECES] = {GPU_TEXT(dialect).n_bytes};
+    for (size_t i = 0; i < n_texts; i++) {
+        pieces[1 + i] = texts[i].begin;
+        sizes[1 + i] = texts[i].n_bytes;
+    }
+    gpu_source source = {
+        .name = name, .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 1 + n_texts};
     return g->device->driver->program_new(g->device, out, &source, g->options.cache, err);
 }
 
@@ -34,7 +34,7 @@ static facet_status choose_groups(gpu *g, facet_error *err) {
 static facet_status open_steps(gpu *g, facet_error *err) {
     char defines[128];
     snprintf(defines, sizeof defines, "-DGROUP=%zu", g->group);
-    FACET_TRY(build(g, &g->steps_program, "steps", defines, TEXT_OF(steps), err));
+    FACET_TRY(build(g, &g->steps_program, "steps", defines, &GPU_TEXT(steps), 1, err));
     const gpu_driver *driver = g->device->driver;
 #define X(name) FACET_TRY(driver->kernel_new(g->device, &g->name, g->steps_program, #name, err));
     GPU_STEPS(X)
@@ -47,7 +47,7 @@ static facet_status open_attention(gpu *g, facet_error *err) {
     size_t head = gpu_groups(hparams_max_head_dim(g->h), g->group) * g->group;
     const char *kv = g->kv_type == FACET_KV_Q8_0 ? "KV_Q8_0" : g->kv_type == FACET_KV_F32 ? "KV_F32" : "KV_F16";
     snprintf(defines, sizeof defines, "-DGROUP=%zu -DMAX_HEAD=%zu -D%s", g->group, head, kv);
-    FACET_TRY(build(g, &g->attention_program, "attention", defines, TEXT_OF(attention), err));
+    FACET_TRY(build(g, &g->attention_program, "attention", defines, &GPU_TEXT(attention), 1, err));
     const gpu_driver *driver = g->device->driver;
 #define X(name) FACET_TRY(driver->kernel_new(g->device, &g->name, g->attention_program, #name, err));
     GPU_ATTENTION(X)
@@ -67,8 +67,9 @@ static facet_status open_product(gpu *g, quant_type type, int variant, facet_err
     snprintf(defines, sizeof defines, "-DGROUP=%zu -DPRODUCT_ROWS=%zu -D%s -DTOKENS=%d%s", g->group, g->product_rows,
              f->define, variant == PRODUCT_MANY ? PRODUCT_TOKENS : 1, variant == PRODUCT_EXPERTS ? " -DEXPERTS" : "");
     gpu_program **program = &g->product_programs[type][variant];
-    text body = f->input == ROWS_FLOAT ? TEXT_OF(product_float) : TEXT_OF(product);
-    FACET_TRY(build(g, program, f->define, defines, body, err));
+    const gpu_text floats[] = {GPU_TEXT(product_float)}, codes[] = {GPU_TEXT(blocks), GPU_TEXT(product)};
+    FACET_TRY(f->input == ROWS_FLOAT ? build(g, program, f->define, defines, floats, 1, err)
+                                     : build(g, program, f->define, defines, codes, 2, err));
     return g->device->driver->kernel_new(g->device, &g->product_kernels[type][variant], *program, "product", err);
 }
 

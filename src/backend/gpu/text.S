@@ -1,4 +1,4 @@
-/* Links the text of the kernels into read-only data. The build sets GPU_TEXT_... to the files' names. */
+/* Links the text of the kernels into read-only data. The build tells the assembler where the files are. */
 #define TEXT(name, file)                                                                                             \
     .global gpu_text_##name;                                                                                         \
     .hidden gpu_text_##name;                                                                                         \
@@ -10,11 +10,12 @@
     .byte 0
 
     .section .rodata
-    TEXT(dialect, GPU_TEXT_DIALECT)
-    TEXT(steps, GPU_TEXT_STEPS)
-    TEXT(attention, GPU_TEXT_ATTENTION)
-    TEXT(product, GPU_TEXT_PRODUCT)
-    TEXT(product_float, GPU_TEXT_PRODUCT_FLOAT)
+    TEXT(dialect, "dialect.cl")
+    TEXT(steps, "steps.cl")
+    TEXT(attention, "attention.cl")
+    TEXT(blocks, "blocks.cl")
+    TEXT(product, "product.cl")
+    TEXT(product_float, "product_float.cl")
 #if defined(__ELF__)
     .section .note.GNU-stack, "", %progbits
 #endif

@@ -1,12 +1,20 @@
-/* The text of the kernels, linked into the library from kernels/. */
+/* The text of the kernels, linked into the library from kernels/ of gpu/ and cuda/. */
 #ifndef FACET_BACKEND_GPU_TEXT_H
 #define FACET_BACKEND_GPU_TEXT_H
 
+#include <stddef.h>
+
 /* Defined in text.S; each ends where its _end begins. */
-extern const char gpu_text_dialect[], gpu_text_dialect_end[];
-extern const char gpu_text_steps[], gpu_text_steps_end[];
-extern const char gpu_text_attention[], gpu_text_attention_end[];
-extern const char gpu_text_product[], gpu_text_product_end[];
-extern const char gpu_text_product_float[], gpu_text_product_float_end[];
+#define GPU_TEXTS(X) X(dialect) X(steps) X(attention) X(blocks) X(product) X(product_float)
+#define X(name)      extern const char gpu_text_##name[], gpu_text_##name##_end[];
+GPU_TEXTS(X)
+#undef X
+
+/* One of them, to be handed on. */
+typedef struct gpu_text {
+    const char *begin;
+    size_t n_bytes;
+} gpu_text;
+#define GPU_TEXT(name) ((gpu_text){gpu_text_##name, (size_t)(gpu_text_##name##_end - gpu_text_##name)})
 
 #endif
