@@ -132,7 +132,8 @@ static facet_status check_gelu(check *c) {
     size_t n = g->h->n_embd;
     fill_floats(c->x, n, 2);
     gpu_write(g, &c->out, c->x, n * sizeof *c->x);
-    GPU_LAUNCH(g, g->gelu_mul, gpu_groups(n, g->group), 1, g->group, GPU_BUF(c->out), GPU_BUF(c->out), GPU_I(n));
+    GPU_LAUNCH(g, g->gelu_mul, gpu_groups(n, g->group), 1, g->group, GPU_BUF(c->out), GPU_I(n), GPU_BUF(c->out),
+               GPU_I(n), GPU_I(0), GPU_BUF(c->out), GPU_I(n));
     gpu_read_at(g, &c->out, 0, c->got, n);
     FACET_TRY(device_status(c));
     cpu_gelu_mul(g->cpu, c->x, c->x, n, c->want);

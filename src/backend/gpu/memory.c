@@ -59,7 +59,7 @@ static facet_status take_ple(gpu *g, bool only_count, facet_error *err) {
     for (int part = 0; part < 2; part++) {
         size_t width = (g->part_end[part] - g->part_first[part]) * g->h->n_ple;
         FACET_TRY(take_rows(g, &g->ple_a[part], width, only_count, err));
-        FACET_TRY(take_rows(g, &g->ple_b[part], width, only_count, err));
+        FACET_TRY(take_rows(g, &g->ple[part], width, only_count, err));
     }
     FACET_TRY(take_rows(g, &g->x0, g->h->n_embd, only_count, err));
     return take_rows(g, &g->ple_rows, g->h->n_ple, only_count, err);
@@ -142,11 +142,11 @@ facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_
 }
 
 void gpu_memory_close(gpu *g) {
-    gpu_buffer *all[] = {&g->pool[0],  &g->pool[1],    &g->rows[0],  &g->rows[1],  &g->index,    &g->tables,
-                         &g->angles,   &g->x,          &g->gathered, &g->x0,       &g->normed,   &g->y,
-                         &g->q,        &g->q_gathered, &g->k,        &g->v,        &g->ff,       &g->up,
-                         &g->ple_a[0], &g->ple_a[1],   &g->ple_b[0], &g->ple_b[1], &g->ple_rows, &g->hidden,
-                         &g->logits,   &g->partial,    &g->router,   &g->e,        &g->chosen,   &g->factor,
+    gpu_buffer *all[] = {&g->pool[0],  &g->pool[1],    &g->rows[0],  &g->rows[1], &g->index,    &g->tables,
+                         &g->angles,   &g->x,          &g->gathered, &g->x0,      &g->normed,   &g->y,
+                         &g->q,        &g->q_gathered, &g->k,        &g->v,       &g->ff,       &g->up,
+                         &g->ple_a[0], &g->ple_a[1],   &g->ple[0],   &g->ple[1],  &g->ple_rows, &g->hidden,
+                         &g->logits,   &g->partial,    &g->router,   &g->e,       &g->chosen,   &g->factor,
                          &g->slot_mid, &g->slot_both,  &g->slot_out};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) g->device->driver->buffer_free(g->device, all[i]);
     for (int kind = 0; kind < ROWS_N_INPUTS; kind++) {

@@ -11,10 +11,9 @@
     X(residual_norm) \
     X(quantise) \
     X(gelu_mul) \
-    X(gelu_mul_halves) \
     X(soft_cap) \
     X(gather_rows) \
-    X(ple_gate) \
+    X(ple_combine) \
     X(router_input) \
     X(choose_experts) \
     X(combine_experts) \
@@ -109,8 +108,8 @@ struct gpu {
     size_t first_span[2][2], n_spans[2][2]; /* by part and kind of layer */
 
     gpu_buffer x, gathered, x0, normed, y, q, q_gathered, k, v, ff, up, hidden, logits;
-    gpu_buffer ple_a[2], ple_b[2], ple_rows; /* by part */
-    gpu_buffer *x_now, *q_now;               /* x and q, or gathered and q_gathered */
+    gpu_buffer ple_a[2], ple[2], ple_rows; /* by part */
+    gpu_buffer *x_now, *q_now;             /* x and q, or gathered and q_gathered */
     gpu_buffer partial;
     size_t partial_floats;
     gpu_input input;
@@ -178,6 +177,47 @@ void gpu_product_slots(gpu *g, const weight *w, size_t n_slots, size_t per_row, 
 void gpu_finish_heads(gpu *g, uint32_t layer);
 /* The rows' results take the place of their queries. */
 void gpu_attend(gpu *g, uint32_t layer);
+
+/* ---- join.c: products that share their input, with what stands before and behind them */
+
+/* Where the input comes from: rows of a buffer, or the stream (`values` NULL): x += RMSNorm(y; after), x *= scale,
+ * input = RMSNorm(x; before), as far as these are there (places in vectors). */
+typedef struct gpu_from {
+    const gpu_buffer *values;
+    int after, scale, before;
+} gpu_from;
+
+static inline gpu_from gpu_values(const gpu_buffer *values) { return (gpu_from){values, -1, -1, -1}; }
+static inline gpu_from gpu_stream(int after, int scale, int before) { return (gpu_from){NULL, after, scale, before}; }
+
+/* What becomes of the results. */
+typedef enum gpu_ending {
+    GPU_PLAIN,    /* each product goes to its own place */
+    GPU_GATED,    /* the first takes gelu(first) * second, row by row */
+    GPU_EMBEDDED, /* gelu(product) * the layer's part of the per-layer embeddings */
+    GPU_CAPPED,   /* cap * tanh(product / cap) */
+} gpu_ending;
+
+/* out[t][r] = row first_row + r of w . input t, r < n_rows */
+typedef struct gpu_join_product {
+    const weight *w;
+    size_t first_row, n_rows;
+    const gpu_buffer *out;
+} gpu_join_product;
+
+typedef struct gpu_join {
+    gpu_from from;
+    gpu_ending ending;
+    gpu_join_product products[3];
+    size_t n, n_tokens;
+    size_t per_row; /* experts: tokens are slots, so many of which share a row of the input; 0: no experts */
+    const gpu_buffer *halves; /* GPU_GATED from the halves of one matrix: where they may be kept */
+    uint32_t layer;           /* of GPU_EMBEDDED */
+} gpu_join;
+
+void gpu_compute(gpu *g, const gpu_join *j);
+/* What `from` does to the stream, without a product; its input goes to `out`. */
+void gpu_settle(gpu *g, gpu_from from, const gpu_buffer *out);
 
 /* ---- layers.c: launches only */
 void gpu_layers(gpu *g);

@@ -69,18 +69,14 @@ KERNEL(GROUP) void quantise(GLOBAL const float *x, int n_cols, int block, GLOBAL
     }
 }
 
-/* gate = gelu(gate) * up */
-KERNEL(GROUP) void gelu_mul(GLOBAL float *gate, GLOBAL const float *up, int n) {
+/* out = gelu(gate) * up, rows of n; gate's and up's lie in rows of gate_width and up_width, up's at up_at. */
+KERNEL(GROUP) void gelu_mul(GLOBAL const float *gate, int gate_width, GLOBAL const float *up, int up_width, int up_at,
+                     GLOBAL float *out, int n) {
     int i = GROUP_X * GROUP + LOCAL_ID;
-    wide at = (wide)GROUP_Y * (wide)n + (wide)i;
-    if (i < n) gate[at] = gelu(gate[at]) * up[at];
-}
-
-/* The same where both are the halves of rows of 2n; out has rows of n. */
-KERNEL(GROUP) void gelu_mul_halves(GLOBAL const float *both, GLOBAL float *out, int n) {
-    int i = GROUP_X * GROUP + LOCAL_ID;
-    wide at = (wide)GROUP_Y * (wide)n;
-    if (i < n) out[at + (wide)i] = gelu(both[2 * at + (wide)i]) * both[2 * at + (wide)(n + i)];
+    wide row = (wide)GROUP_Y;
+    if (i >= n) return;
+    out[row * (wide)n + (wide)i] =
+        gelu(gate[row * (wide)gate_width + (wide)i]) * up[row * (wide)up_width + (wide)(up_at + i)];
 }
 
 /* x = cap * tanh(x / cap) */
@@ -97,21 +93,20 @@ KERNEL(GROUP) void gather_rows(GLOBAL const float *in, GLOBAL const int *index, 
     out[(wide)GROUP_Y * (wide)width + (wide)i] = in[(wide)index[first + GROUP_Y] * (wide)width + (wide)i];
 }
 
-/* The gate of the per-layer embeddings: b = RMSNorm(b / sqrt(n_embd); w), gate = gelu(gate) * ((a + b) / sqrt 2).
- * a and b lie in rows of a_width and b_width floats at a_at and b_at. One group a row of n. */
-KERNEL(GROUP) void ple_gate(GLOBAL float *gate, GLOBAL const float *a, int a_width, int a_at, GLOBAL const float *b,
-                     int b_width, int b_at, GLOBAL const float *vectors, int w, int n, float a_scale, float b_scale,
-                     float eps) {
+/* The per-layer embeddings' two parts: b = (a * a_scale + RMSNorm(b * b_scale; w)) / sqrt 2, for slices of n in rows of
+ * `width`. Group (slice, row). */
+KERNEL(GROUP) void ple_combine(GLOBAL const float *a, GLOBAL float *b, int width, GLOBAL const float *vectors, int w, int n,
+                        float a_scale, float b_scale, float eps) {
     LOCAL float shared[STAGE];
-    gate += (wide)GROUP_X * (wide)n;
-    a += (wide)GROUP_X * (wide)a_width + (wide)a_at;
-    b += (wide)GROUP_X * (wide)b_width + (wide)b_at;
+    wide at = (wide)GROUP_Y * (wide)width + (wide)GROUP_X * (wide)n;
+    a += at;
+    b += at;
     float s;
 #define OF_B(i) (b[i] * b_scale)
     INVERSE_RMS(s, OF_B, n, eps, shared);
     for (int i = LOCAL_ID; i < n; i += GROUP) {
         float v = ((b[i] * b_scale) * s) * vectors[w + i];
-        gate[i] = gelu(gate[i]) * ((a[i] * a_scale + v) * 0x1.6a09e6p-1f);
+        b[i] = (a[i] * a_scale + v) * 0x1.6a09e6p-1f;
     }
 }
 
