@@ -59,6 +59,8 @@ KERNEL(GROUP) void finish_heads(GLOBAL float *q, GLOBAL const float *k, GLOBAL c
                          GLOBAL const float *angles, int angle_width, int cos_at, GLOBAL const int *rows,
                          GLOBAL const int *tables, int sliding, GLOBAL uchar *pool, wide page_bytes, wide layer_at,
                          float eps) {
+    grid_wait();
+    grid_release();
     LOCAL float head[MAX_HEAD];
     LOCAL float shared[STAGE];
     int unit = GROUP_X, row = GROUP_Y, pairs = dim / 2, is_kv = unit < n_kv, position = rows[row * 4];
@@ -97,6 +99,8 @@ KERNEL(GROUP) void finish_heads(GLOBAL float *q, GLOBAL const float *k, GLOBAL c
 KERNEL(GROUP) void attend(GLOBAL float *q, int n_head, int heads_per_kv, int dim, GLOBAL const int *rows,
                    GLOBAL const int *tables, int sliding, int window, GLOBAL const uchar *pool, wide page_bytes,
                    wide layer_at, int n_kv_heads, int first_span, int n_parts, GLOBAL float *partial) {
+    grid_wait();
+    grid_release();
     LOCAL float query[MAX_HEAD];
     LOCAL float score[SPAN];
     LOCAL float shared[GROUP];
@@ -189,6 +193,8 @@ KERNEL(GROUP) void attend(GLOBAL float *q, int n_head, int heads_per_kv, int dim
 
 /* Puts the parts of attend together, in order; those that saw nothing are left out. Group (head, row). */
 KERNEL(GROUP) void attend_merge(GLOBAL float *q, int n_head, int dim, int n_parts, GLOBAL const float *partial) {
+    grid_wait();
+    grid_release();
     wide head = (wide)GROUP_Y * (wide)n_head + (wide)GROUP_X;
     for (int j = LOCAL_ID; j < dim; j += GROUP) {
         float out = 0, run_max = -INFINITY, run_sum = 0;

@@ -3,7 +3,13 @@
  *
  * A kernel runs in work groups of one dimension, LOCAL_ID in a group, the group at (GROUP_X, GROUP_Y). GROUP is the
  * number of work items of the ordinary kernels, PRODUCT_ROWS * 8 that of products: both come from the device's limits.
- * Text before this file defines them. */
+ * Text before this file defines them.
+ *
+ * On CUDA devices from 9.0 on the groups of a launch may begin before the launch in front of it has ended
+ * (programmatic dependent launch). grid_wait() waits for that end, and for all that was written until then: EVERY kernel
+ * calls it before it reads what a launch before it wrote, and before it writes anything at all; only weights and
+ * arguments may be read earlier. grid_release() lets the groups of the next launch begin, once all groups of this one
+ * have said so: it is a matter of speed, not of order, and comes early. Elsewhere both do nothing. */
 #ifdef __OPENCL_VERSION__
 #pragma OPENCL FP_CONTRACT OFF
 #define KERNEL(size) __kernel __attribute__((reqd_work_group_size(size, 1, 1)))
@@ -40,6 +46,8 @@ FN int dot4(uint a, uint b, int sum) {
     return sum + ((p.x + p.y) + (p.z + p.w));
 }
 #endif
+FN void grid_wait(void) {}
+FN void grid_release(void) {}
 
 #else
 #define KERNEL(size) extern "C" __global__ __launch_bounds__(size)
@@ -72,6 +80,13 @@ FN uint float_to_half(float x) {
     return h;
 }
 FN int dot4(uint a, uint b, int sum) { return __dp4a((int)a, (int)b, sum); }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+FN void grid_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+FN void grid_release() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+#else
+FN void grid_wait() {}
+FN void grid_release() {}
+#endif
 #define fma  fmaf
 #define sqrt sqrtf
 #define rint rintf

@@ -14,6 +14,8 @@ KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n
                     GLOBAL const float *x, GLOBAL const float *xd, GLOBAL const short *xs, int n_tokens,
                     GLOBAL float *out, int ldo, GLOBAL const float *vectors, int scale_at, GLOBAL const int *chosen,
                     int expert_groups, int slots_per_row) {
+    grid_wait();
+    grid_release();
     int lane = LOCAL_ID % PRODUCT_ROWS, split = LOCAL_ID / PRODUCT_ROWS;
     int first_token = GROUP_Y * TOKENS, r = GROUP_X * PRODUCT_ROWS + lane;
     int row = first_row + (r < n_rows ? r : n_rows - 1);

@@ -10,6 +10,8 @@ FN float gelu(float x) {
  * w1, w2, scale are places in `vectors`. One group a row. */
 KERNEL(GROUP) void residual_norm(GLOBAL float *x, GLOBAL const float *y, GLOBAL const float *vectors, int w1, int scale,
                           int w2, GLOBAL float *out, int n, float eps) {
+    grid_wait();
+    grid_release();
     LOCAL float shared[STAGE];
     wide row = (wide)GROUP_X * (wide)n;
     x += row;
@@ -32,6 +34,8 @@ KERNEL(GROUP) void residual_norm(GLOBAL float *x, GLOBAL const float *y, GLOBAL 
  * Each work item has eight elements of a row; GROUP_Y is the row. */
 KERNEL(GROUP) void quantise(GLOBAL const float *x, int n_cols, int block, GLOBAL uint *codes, GLOBAL float *scales,
                      GLOBAL short *sums) {
+    grid_wait();
+    grid_release();
     LOCAL uint most[GROUP];
     LOCAL int part[GROUP];
     int at = (GROUP_X * GROUP + LOCAL_ID) * 8, per_block = block / 8, first = LOCAL_ID / per_block * per_block;
@@ -72,6 +76,8 @@ KERNEL(GROUP) void quantise(GLOBAL const float *x, int n_cols, int block, GLOBAL
 /* out = gelu(gate) * up, rows of n; gate's and up's lie in rows of gate_width and up_width, up's at up_at. */
 KERNEL(GROUP) void gelu_mul(GLOBAL const float *gate, int gate_width, GLOBAL const float *up, int up_width, int up_at,
                      GLOBAL float *out, int n) {
+    grid_wait();
+    grid_release();
     int i = GROUP_X * GROUP + LOCAL_ID;
     wide row = (wide)GROUP_Y;
     if (i >= n) return;
@@ -81,6 +87,8 @@ KERNEL(GROUP) void gelu_mul(GLOBAL const float *gate, int gate_width, GLOBAL con
 
 /* x = cap * tanh(x / cap) */
 KERNEL(GROUP) void soft_cap(GLOBAL float *x, int n, float cap) {
+    grid_wait();
+    grid_release();
     int i = GROUP_X * GROUP + LOCAL_ID;
     wide at = (wide)GROUP_Y * (wide)n + (wide)i;
     if (i < n) x[at] = cap * exact_tanh(x[at] / cap);
@@ -88,6 +96,8 @@ KERNEL(GROUP) void soft_cap(GLOBAL float *x, int n, float cap) {
 
 /* Rows of `width` floats: out's row i is in's row index[first + i]. */
 KERNEL(GROUP) void gather_rows(GLOBAL const float *in, GLOBAL const int *index, int first, int width, GLOBAL float *out) {
+    grid_wait();
+    grid_release();
     int i = GROUP_X * GROUP + LOCAL_ID;
     if (i >= width) return;
     out[(wide)GROUP_Y * (wide)width + (wide)i] = in[(wide)index[first + GROUP_Y] * (wide)width + (wide)i];
@@ -97,6 +107,8 @@ KERNEL(GROUP) void gather_rows(GLOBAL const float *in, GLOBAL const int *index, 
  * `width`. Group (slice, row). */
 KERNEL(GROUP) void ple_combine(GLOBAL const float *a, GLOBAL float *b, int width, GLOBAL const float *vectors, int w, int n,
                         float a_scale, float b_scale, float eps) {
+    grid_wait();
+    grid_release();
     LOCAL float shared[STAGE];
     wide at = (wide)GROUP_Y * (wide)width + (wide)GROUP_X * (wide)n;
     a += at;
@@ -115,6 +127,8 @@ KERNEL(GROUP) void ple_combine(GLOBAL const float *a, GLOBAL float *b, int width
 /* What the router sees, r = x / rms(x) * factor * w, and what the experts see, e = RMSNorm(x; w2). */
 KERNEL(GROUP) void router_input(GLOBAL const float *x, GLOBAL const float *vectors, int w, int w2, GLOBAL float *r,
                          GLOBAL float *e, int n, float factor, float eps) {
+    grid_wait();
+    grid_release();
     LOCAL float shared[STAGE];
     wide row = (wide)GROUP_X * (wide)n;
     x += row;
@@ -131,6 +145,8 @@ KERNEL(GROUP) void router_input(GLOBAL const float *x, GLOBAL const float *vecto
  * `chosen`, their weights times vectors[scale_at + expert] (where >= 0) in `factor`. A row is a work item. */
 KERNEL(GROUP) void choose_experts(GLOBAL float *scores, int n, int used, int n_rows, GLOBAL const float *vectors,
                            int scale_at, GLOBAL int *chosen, GLOBAL float *factor) {
+    grid_wait();
+    grid_release();
     int row = GROUP_X * GROUP + LOCAL_ID;
     if (row >= n_rows) return;
     GLOBAL float *p = scores + (wide)row * (wide)n;
@@ -173,6 +189,8 @@ KERNEL(GROUP) void choose_experts(GLOBAL float *scores, int n, int used, int n_r
 /* y = RMSNorm(y; w1) + RMSNorm(sum of factor_k * out_k; w2), the row's slots in order. `work` has a row for the sum. */
 KERNEL(GROUP) void combine_experts(GLOBAL float *y, GLOBAL const float *slots, GLOBAL const float *factor, int used,
                             GLOBAL const float *vectors, int w1, int w2, GLOBAL float *work, int n, float eps) {
+    grid_wait();
+    grid_release();
     LOCAL float shared[STAGE];
     wide row = (wide)GROUP_X * (wide)n;
     y += row;
@@ -199,6 +217,8 @@ KERNEL(GROUP) void combine_experts(GLOBAL float *y, GLOBAL const float *slots, G
  * is that of expert chosen[slot], x is row slot / per_row. `experts` 0: neither. */
 KERNEL(GROUP) void lora_low(GLOBAL const float *a, int rank, int n_cols, GLOBAL const float *x, int first, int experts,
                      GLOBAL const int *chosen, int per_row, GLOBAL float *low) {
+    grid_wait();
+    grid_release();
     int token = first + GROUP_Y, r = GROUP_X * GROUP + LOCAL_ID;
     if (r >= rank) return;
     wide matrix_row = (wide)r;
@@ -219,6 +239,8 @@ KERNEL(GROUP) void lora_low(GLOBAL const float *a, int rank, int n_cols, GLOBAL 
 KERNEL(GROUP) void lora_add(GLOBAL const float *b, int rank, int first_row, int n_rows, int total_rows,
                      GLOBAL const float *low, float s, int first, int experts, GLOBAL const int *chosen,
                      GLOBAL float *y, int ldy) {
+    grid_wait();
+    grid_release();
     int token = first + GROUP_Y, r = GROUP_X * GROUP + LOCAL_ID;
     if (r >= n_rows) return;
     wide matrix_row = (wide)(first_row + r);
