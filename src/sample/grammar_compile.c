@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sample/grammar_compile.h"
 #include "sample/grammar_emit.h"
 
 enum { MAX_UNROLLED = 64, MAX_NESTING = 1500 };
@@ -22,77 +23,7 @@ typedef struct compiler {
     facet_error *err;
 } compiler;
 
-/* ---- what holds of expressions */
-
-/* An expression for which something holds once it holds for `missing` more of its parts. */
-typedef struct spreading {
-    uint32_t *first; /* of expression i: its users, or NONE */
-    struct use {
-        uint32_t user, next;
-    } * uses;
-    size_t n_uses;
-    uint8_t *missing;
-    uint32_t *queue;
-    size_t n_queue;
-    bool *holds;
-} spreading;
-
-static void add_use(spreading *s, expr part, expr user) {
-    s->uses[s->n_uses] = (struct use){user, s->first[part]};
-    s->first[part] = (uint32_t)s->n_uses++;
-}
-
-static void set_holds(spreading *s, expr e) {
-    if (s->holds[e]) return;
-    s->holds[e] = true;
-    s->queue[s->n_queue++] = e;
-}
-
-static bool holds_alone(const grammar_builder *b, const expr_node *n, bool nullable) {
-    switch (n->kind) {
-    case EXPR_EMPTY: return true;
-    case EXPR_REPEAT: return n->min == 0;
-    case EXPR_LANG: return !nullable || b->langs[n->a]->accept[0];
-    case EXPR_CLASS: return !nullable && n->b > 0;
-    case EXPR_BYTES:
-    case EXPR_TOKEN: return !nullable;
-    default: return false;
-    }
-}
-
-static void spread(const grammar_builder *b, spreading *s, bool nullable) {
-    memset(s->first, 0xff, b->n * sizeof *s->first);
-    for (expr i = 0; i < b->n; i++) {
-        const expr_node *n = &b->nodes[i];
-        s->missing[i] = n->kind == EXPR_SEQ ? 2 : 1;
-        if (n->kind == EXPR_RULE) add_use(s, b->rules[n->a].body, i);
-        if (n->kind == EXPR_SEQ || n->kind == EXPR_ALT) add_use(s, n->b, i);
-        if (n->kind == EXPR_SEQ || n->kind == EXPR_ALT || n->kind == EXPR_REPEAT) add_use(s, n->a, i);
-        if (holds_alone(b, n, nullable)) set_holds(s, i);
-    }
-    for (size_t i = 0; i < s->n_queue; i++) {
-        for (uint32_t use = s->first[s->queue[i]]; use != GRAMMAR_NONE; use = s->uses[use].next) {
-            expr user = s->uses[use].user;
-            if (s->missing[user] && --s->missing[user] == 0) set_holds(s, user);
-        }
-    }
-}
-
-/* Which expressions may match nothing, or can match anything at all. */
-static facet_status find_holding(const grammar_builder *b, bool nullable, bool *holds, facet_error *err) {
-    spreading s = {.holds = holds};
-    s.first = malloc(b->n * sizeof *s.first);
-    s.uses = malloc(2 * b->n * sizeof *s.uses);
-    s.missing = malloc(b->n);
-    s.queue = malloc(b->n * sizeof *s.queue);
-    bool ok = s.first && s.uses && s.missing && s.queue;
-    if (ok) spread(b, &s, nullable);
-    free(s.first);
-    free(s.uses);
-    free(s.missing);
-    free(s.queue);
-    return ok ? FACET_OK : error_memory(err, b->n * sizeof *s.uses);
-}
+/* ---- what makes a grammar impossible, and sizes */
 
 static facet_status rule_error(const compiler *c, uint32_t rule, const char *what) {
     const grammar_rule *r = &c->b->rules[rule];
@@ -111,7 +42,7 @@ static facet_status check_defined(const compiler *c) {
 static facet_status check_productive(compiler *c) {
     bool *productive = calloc(c->b->n, sizeof *productive);
     if (!productive) return error_memory(c->err, c->b->n);
-    facet_status status = find_holding(c->b, false, productive, c->err);
+    facet_status status = grammar_find_holding(c->b, false, productive, c->err);
     for (uint32_t i = 0; i < c->b->n_rules && status == FACET_OK; i++) {
         if (!productive[c->b->rules[i].body]) status = rule_error(c, i, "never ends");
     }
@@ -354,110 +285,6 @@ static uint32_t compile(compiler *c, expr e, uint32_t next, bool solid) {
     return next;
 }
 
-/* ---- entries */
-
-/* Calls that `entry` may make before it reads, each once for every way. */
-typedef struct ranking {
-    compiler *c;
-    uint32_t *callees; /* pairs: caller, callee */
-    size_t n_pairs, pairs_capacity;
-    uint32_t *stack;
-    size_t stack_capacity, n_stack;
-    uint32_t *mark; /* of the nodes met for this entry: 1 + entry */
-} ranking;
-
-static bool push(ranking *r, uint32_t node, uint32_t entry) {
-    if (r->mark[node] == entry + 1) return true;
-    r->mark[node] = entry + 1;
-    r->stack[r->n_stack++] = node; /* each node once: n_nodes is enough */
-    return true;
-}
-
-static bool add_pair(ranking *r, uint32_t caller, uint32_t callee) {
-    if (r->n_pairs == r->pairs_capacity) {
-        size_t more = r->pairs_capacity ? r->pairs_capacity * 2 : 256;
-        uint32_t *bigger = realloc(r->callees, more * 2 * sizeof *bigger);
-        if (!bigger) return false;
-        r->callees = bigger;
-        r->pairs_capacity = more;
-    }
-    r->callees[2 * r->n_pairs] = caller;
-    r->callees[2 * r->n_pairs++ + 1] = callee;
-    return true;
-}
-
-static bool find_callees(ranking *r, uint32_t entry) {
-    const grammar *g = r->c->e.g;
-    push(r, g->entries[entry].start, entry);
-    while (r->n_stack) {
-        const grammar_node *n = &g->nodes[r->stack[--r->n_stack]];
-        if (n->kind == NODE_SPLIT) {
-            push(r, n->a, entry);
-            push(r, n->b, entry);
-        } else if (n->kind == NODE_CALL || n->kind == NODE_REPEAT) {
-            if (!add_pair(r, entry, n->a)) return false;
-            if (n->kind == NODE_CALL ? g->entries[n->a].nullable : n->min == 0) push(r, n->b, entry);
-        }
-    }
-    return true;
-}
-
-/* Whoever calls nobody that is not ranked comes next; who is never ranked calls itself. */
-static facet_status rank_entries(ranking *r) {
-    grammar *g = r->c->e.g;
-    size_t n = g->n_entries, n_queue = 0;
-    uint32_t *open = calloc(n, sizeof *open), *first = calloc(n + 2, sizeof *first);
-    uint32_t *callers = malloc((r->n_pairs + 1) * sizeof *callers), *queue = malloc(n * sizeof *queue);
-    bool ok = open && first && callers && queue;
-    for (size_t i = 0; ok && i < r->n_pairs; i++) {
-        open[r->callees[2 * i]]++;
-        first[r->callees[2 * i + 1] + 2]++;
-    }
-    for (size_t i = 2; ok && i < n + 2; i++) first[i] += first[i - 1];
-    for (size_t i = 0; ok && i < r->n_pairs; i++) callers[first[r->callees[2 * i + 1] + 1]++] = r->callees[2 * i];
-    for (uint32_t i = 0; ok && i < n; i++) {
-        if (open[i] == 0) queue[n_queue++] = i;
-    }
-    for (size_t i = 0; ok && i < n_queue; i++) {
-        g->entries[queue[i]].rank = (uint32_t)i;
-        for (uint32_t k = first[queue[i]]; k < first[queue[i] + 1]; k++) {
-            if (--open[callers[k]] == 0) queue[n_queue++] = callers[k];
-        }
-    }
-    facet_status status = ok ? FACET_OK : error_memory(r->c->err, n * sizeof *open);
-    if (ok && n_queue < n) { /* from an unranked one to an unranked callee, n times: then it is on a circle */
-        uint32_t at = 0, rule = GRAMMAR_NONE;
-        for (size_t i = 0; i < r->n_pairs; i++) {
-            if (open[r->callees[2 * i + 1]]) queue[r->callees[2 * i]] = r->callees[2 * i + 1];
-        }
-        while (open[at] == 0) at++;
-        for (size_t step = 0; step < 2 * n; step++) {
-            at = queue[at];
-            if (g->entries[at].rule != GRAMMAR_NONE) rule = g->entries[at].rule;
-        }
-        status = rule_error(r->c, rule == GRAMMAR_NONE ? 0 : rule, "begins with itself (left recursion)");
-    }
-    free(open);
-    free(first);
-    free(callers);
-    free(queue);
-    return status;
-}
-
-static facet_status rank(compiler *c) {
-    ranking r = {.c = c};
-    size_t n = c->e.g->n_nodes;
-    r.stack = malloc((n + 1) * sizeof *r.stack);
-    r.mark = calloc(n, sizeof *r.mark);
-    bool ok = r.stack && r.mark;
-    for (uint32_t i = 0; ok && i < c->e.g->n_entries; i++) ok = find_callees(&r, i);
-    facet_status status = ok ? rank_entries(&r) : error_memory(c->err, n * sizeof *r.stack);
-    free(r.stack);
-    free(r.mark);
-    free(r.callees);
-    return status;
-}
-
 /* ---- the whole */
 
 static void classify(grammar *g) {
@@ -479,8 +306,9 @@ static facet_status emitter_status(const compiler *c) {
 }
 
 static facet_status compile_all(compiler *c, uint32_t start_rule) {
+    uint32_t left_recursive;
     FACET_TRY(check_defined(c));
-    FACET_TRY(find_holding(c->b, true, c->nullable, c->err));
+    FACET_TRY(grammar_find_holding(c->b, true, c->nullable, c->err));
     FACET_TRY(check_productive(c));
     measure(c);
     emit_node(&c->e, (grammar_node){.kind = NODE_END});
@@ -491,7 +319,8 @@ static facet_status compile_all(compiler *c, uint32_t start_rule) {
         if (!emitter_failed(&c->e)) c->e.g->entries[c->entry[key & 1][rule] - 1].start = start;
     }
     FACET_TRY(emitter_status(c));
-    FACET_TRY(rank(c));
+    FACET_TRY(grammar_rank(c->e.g, &left_recursive, c->err));
+    if (left_recursive != GRAMMAR_NONE) return rule_error(c, left_recursive, "begins with itself (left recursion)");
     classify(c->e.g);
     return FACET_OK;
 }

@@ -50,6 +50,7 @@ typedef struct schema_reader {
     expr space, text; /* white space between tokens; a character of a JSON string */
 } schema_reader;
 
+/* schema_place.c */
 /* "PLACE: WHAT", FACET_ERROR_UNSUPPORTED; the place of a keyword of `schema`, or of the schema itself (NULL). */
 facet_status schema_refuse(const schema_reader *r, const facet_value *schema, const char *keyword, const char *what);
 /* FACET_ERROR_FORMAT: no schema at all. */
@@ -58,17 +59,22 @@ facet_status schema_malformed(const schema_reader *r, const facet_value *schema,
 /* Where a node is below `root`, as "#/a/b". */
 void schema_place(const facet_value *node, const facet_value *root, char *out, size_t n_bytes);
 
+/* schema_join.c */
 /* Adds a schema with all that it refers to. */
 facet_status schema_join(schema_reader *r, joined *j, const facet_value *schema);
 facet_status schema_expand(schema_reader *r, joined *j);
-/* The rule for a joined schema; it is written later. */
-facet_status schema_rule(schema_reader *r, const joined *j, expr *out);
-/* The types that all of them leave. `meant`: where none of them has a type, those that their keywords speak of. */
-facet_status schema_types(const schema_reader *r, const joined *j, bool meant, unsigned *types);
-
+/* That allOf, anyOf or oneOf is a list with something in it, if it is there. */
+facet_status schema_check_branches(const schema_reader *r, const facet_value *schema, const char *keyword);
 /* A count such as minLength: absent leaves *out. */
 facet_status schema_count(const schema_reader *r, const facet_value *schema, const char *keyword, uint32_t *out);
-
+/* schema_rules.c */
+/* The rule for a joined schema; it is written later. */
+facet_status schema_rule(schema_reader *r, const joined *j, expr *out);
+bool schema_next_rule(schema_reader *r, const joined **schemas, uint32_t *rule); /* that is to be written, if any */
+void schema_forget_rules(schema_reader *r);
+/* schema_types.c */
+/* The types that all of them leave. `meant`: where none of them has a type, those that their keywords speak of. */
+facet_status schema_types(const schema_reader *r, const joined *j, bool meant, unsigned *types);
 /* schema_string.c */
 facet_status schema_string_lang(schema_reader *r, const joined *j, lang **out); /* NULL: any text */
 facet_status schema_string(schema_reader *r, const joined *j, expr *out);
@@ -92,6 +98,7 @@ size_t *schema_key_order(const facet_value *object); /* sorted as calls have the
 facet_status schema_fits(schema_reader *r, const facet_value *schema, const facet_value *value, bool *fits);
 facet_status schema_disjoint(schema_reader *r, const facet_value *a, const facet_value *b, bool *disjoint);
 
+/* schema.c: white space between tokens, where the style has it */
 expr schema_space(schema_reader *r);
 
 #endif
