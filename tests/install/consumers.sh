@@ -21,6 +21,10 @@ version=$(sed -n 's/^Version: //p' "$(find "$tree" -name facet.pc)")
     "$cmake" --build "$work/cmake" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 run "facet $version" "$work/cmake/consumer_shared"
 run "facet $version" "$work/cmake/consumer_static"
+run "facet $version" "$work/cmake/consumer_names"
+for name in pool_new buffer_append error_set source_open_path; do # else names.c shows nothing
+    nm "$build/libfacet_internal.a" 2>/dev/null | grep -q " T $name\$" || { echo "install: the library has no $name"; exit 1; }
+done
 
 PKG_CONFIG_PATH=$(dirname "$(find "$tree" -name facet.pc)")
 export PKG_CONFIG_PATH

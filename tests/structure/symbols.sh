@@ -1,9 +1,9 @@
 #!/bin/sh
-# What the built library shows and uses: it exports facet_* alone and all of what facet.h declares, needs libc and libm
-# alone, calls nothing that ends the process, prints or reads the environment, and keeps no writable globals.
-#   symbols.sh SOURCE_DIR libfacet.so libfacet.a
+# What the built library shows and uses: both kinds show all of what facet.h declares and nothing else, it needs libc and
+# libm alone, calls nothing that ends the process, prints or reads the environment, and keeps no writable globals.
+#   symbols.sh SOURCE_DIR libfacet.so libfacet_internal.a libfacet.a
 set -eu
-source=$1 shared=$2 static=$3
+source=$1 shared=$2 inside=$3 static=$4
 fault() { echo "symbols: $*"; }
 # Prints what stands on stdin as a fault: one line of names, or nothing.
 report() {
@@ -13,6 +13,8 @@ report() {
 
 checks() {
     exported=$(nm -D --defined-only "$shared" | awk '{ sub(/@.*/, "", $3); print $3 }' | sort -u)
+    shown=$(nm -g --defined-only "$static" | awk 'NF == 3 { print $3 }' | sort -u)
+    [ "$shown" = "$exported" ] || printf '%s\n%s\n' "$shown" "$exported" | sort | uniq -u | report "not the same in libfacet.a and libfacet.so"
     declared=$(sed -n 's/^FACET_API .*[ *]\(facet_[a-z0-9_]*\)(.*/\1/p' "$source/include/facet.h" | sort -u)
     [ "$(echo "$declared" | wc -l)" -ge 50 ] || fault "facet.h could not be read"
     echo "$exported" | { grep -v '^facet_' || true; } | report "exported, but not facet_*"
@@ -23,8 +25,8 @@ checks() {
         report "libfacet.so needs more than libc and libm"
     readelf -d "$shared" | grep -q 'SONAME.*libfacet\.so\.0' || fault "the SONAME is not libfacet.so.0"
 
-    used=$(nm -u "$static" | awk '$1 == "U" { print $2 }' | sort -u)
-    echo "$used" | grep -qx malloc || fault "libfacet.a could not be read"
+    used=$(nm -u "$inside" | awk '$1 == "U" { print $2 }' | sort -u)
+    echo "$used" | grep -qx malloc || fault "libfacet_internal.a could not be read"
     for name in abort exit _exit _Exit quick_exit __assert_fail raise kill signal sigaction \
         printf vprintf puts putchar putc fputc fputs fprintf vfprintf perror stdout stderr stdin \
         __printf_chk __fprintf_chk __vfprintf_chk \
@@ -37,7 +39,7 @@ checks() {
         echo "$used" | grep -x "$name" || true
     done | report "results must not come from libm's"
 
-    objdump -t "$static" | awk '
+    objdump -t "$inside" | awk '
         /^[^ ]+\.o:/ { file = $1 }
         / O \.(data|bss|tdata|tbss)/ && !/ O \.data\.rel\.ro/ { print file $NF }' |
         report "writable globals"
