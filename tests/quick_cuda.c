@@ -1,6 +1,6 @@
-/* The host's side of CUDA, on a fake driver over OpenCL (fake_cuda/): whole models with the CPU's bits, and a device
- * that fails at any moment: the CPU takes over, and the text goes on as if nothing had been. Skipped where there is
- * no OpenCL. A real device is shut out: the fake one is found first. */
+/* The host's side of CUDA, on a fake driver with an emulator (fake_cuda/): whole models with the CPU's bits, and a
+ * device that fails at any moment: the CPU takes over, and the text goes on as if nothing had been. A real device is
+ * shut out: the fake one is found first. */
 #include "device_support.h"
 
 #include "os/library.h"
@@ -9,15 +9,18 @@
 #define TINY         FACET_TEST_DATA "/tiny/tiny-q4_k_m.gguf"
 
 typedef void (*fail_fn)(long n);
+typedef void (*set_fn)(unsigned value);
 
-/* The driver's own switch; skips where that is not there, or does not start. */
-static fail_fn fake_driver(void) {
+/* One of the driver's own switches; NULL where the fake driver is not. It stays open, as a driver does. */
+static os_function fake_switch(const char *name) {
     static const char *const names[] = {"libcuda.so.1", NULL};
     os_library *library = os_library_open(names);
-    fail_fn fn = library ? (fail_fn)os_library_find(library, "fake_cuda_fail") : NULL;
+    os_function fn = library ? os_library_find(library, name) : NULL;
     if (!fn) print_message("the fake driver is not in LD_LIBRARY_PATH\n");
-    return fn; /* stays open, as the driver does */
+    return fn;
 }
+
+static fail_fn fake_driver(void) { return (fail_fn)fake_switch("fake_cuda_fail"); }
 
 static void look(void *ctx, const facet_device *d) {
     bool *usable = ctx;
@@ -49,6 +52,32 @@ static void test_models(void **state) {
     assert_like_cpu(&run, true, 4);
     run = (device_run){.model = TINY, .device = "auto", .n_layers = -1, .n = 30};
     assert_like_cpu(&run, true, 8);
+}
+
+/* Threads may come in any order: nothing but barriers holds them together. */
+static void test_orders(void **state) {
+    (void)state;
+    driver_or_skip();
+    set_fn order = (set_fn)fake_switch("fake_cuda_order");
+    for (unsigned seed = 1; seed < 3; seed++) {
+        order(seed);
+        device_run run = {.model = GOLDEN("moe-keqv"), .device = "cuda", .n_layers = -1, .n = 11};
+        assert_like_cpu(&run, true, 4);
+        run.model = GOLDEN("ple-gqa");
+        assert_like_cpu(&run, true, 6);
+    }
+    order(0);
+}
+
+/* The oldest devices have other instructions. */
+static void test_old_device(void **state) {
+    (void)state;
+    driver_or_skip();
+    set_fn capability = (set_fn)fake_switch("fake_cuda_capability");
+    capability(75);
+    device_run run = {.model = TINY, .device = "cuda", .n_layers = -1, .n = 20};
+    assert_like_cpu(&run, true, 8);
+    capability(90);
 }
 
 /* Every call of the driver while an engine is made fails once. */
@@ -108,9 +137,8 @@ static void test_lost_device(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_models),
-        cmocka_unit_test(test_failing_start),
-        cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_models),        cmocka_unit_test(test_orders),      cmocka_unit_test(test_old_device),
+        cmocka_unit_test(test_failing_start), cmocka_unit_test(test_lost_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

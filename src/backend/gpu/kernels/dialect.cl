@@ -68,6 +68,10 @@ typedef unsigned long long wide;
 #define INFINITY __int_as_float(0x7f800000)
 #endif
 
+#ifdef FACET_EMULATOR /* tests/fake_cuda */
+FN float half_to_float(uint bits) { return emulated->half_to_float((ushort)bits); }
+FN uint float_to_half(float x) { return emulated->float_to_half(x); }
+#else
 FN float half_to_float(uint bits) {
     float x;
     ushort h = (ushort)bits;
@@ -79,6 +83,7 @@ FN uint float_to_half(float x) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
     return h;
 }
+#endif
 FN int dot4(uint a, uint b, int sum) { return __dp4a((int)a, (int)b, sum); }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 FN void grid_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
