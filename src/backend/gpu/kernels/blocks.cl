@@ -71,7 +71,9 @@
 #endif
 
 /* Word i of the row, `at` being its first. */
+#ifndef WORD
 #define WORD(at, i) ((at)[(i) * 32])
+#endif
 
 /* ---- codes of four bits through a table */
 
@@ -95,84 +97,220 @@ FN uint spread_bits(uint bits) { return (bits & 15) * 0x00204081u & 0x01010101u;
 
 /* ---- one block's scales */
 
-FN uint tail_half(GLOBAL const uint *row, int n_blocks, int b) {
-    return WORD(row, n_blocks * MAIN_WORDS + b / 2) >> 16 * (b & 1) & 0xffff;
-}
-
-/* d of block b; *m: its minima's factor. */
-FN float block_scale(GLOBAL const uint *row, int n_blocks, int b, float *m) {
-    *m = 0;
+/* What d of block b and its minima's factor are made of. */
+FN uint load_scale(GLOBAL const uint *row, int n_blocks, int b) {
 #if defined(TAIL_HALF)
-    return half_to_float(tail_half(row, n_blocks, b));
+    return WORD(row, n_blocks * MAIN_WORDS + b / 2) >> 16 * (b & 1) & 0xffff;
 #elif defined(TAIL_BYTE)
-    uint e = WORD(row, n_blocks * MAIN_WORDS + b / 4) >> 8 * (b & 3) & 255;
-    return AS_FLOAT(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+    return WORD(row, n_blocks * MAIN_WORDS + b / 4) >> 8 * (b & 3) & 255;
+#elif defined(FORMAT_Q2_K)
+    return WORD(row, b * MAIN_WORDS + 20);
 #else
-#if defined(FORMAT_Q2_K)
-    uint both = WORD(row, b * MAIN_WORDS + 20);
-#else
-    uint both = WORD(row, b * MAIN_WORDS);
-#endif
-#ifdef WITH_MINIMA
-    *m = half_to_float(both >> 16);
-#endif
-    return half_to_float(both & 0xffff);
+    return WORD(row, b * MAIN_WORDS);
 #endif
 }
 
-#ifdef BLOCK_256
-/* ---- blocks of 256: `run` is one of its four times 64 weights */
+/* d; *m: its minima's factor. */
+FN float scale_of(uint word, float *m) {
+    *m = 0;
+#ifdef WITH_MINIMA
+    *m = half_to_float(word >> 16);
+#endif
+#ifdef TAIL_BYTE
+    return AS_FLOAT(word < 2 ? 0x00200000u << word : (word - 1) << 23);
+#else
+    return half_to_float(word & 0xffff);
+#endif
+}
+
+FN float block_scale(GLOBAL const uint *row, int n_blocks, int b, float *m) {
+    return scale_of(load_scale(row, n_blocks, b), m);
+}
+
+/* ---- codes. They are read in units: a run of 64 weights of a block of 256, a block of 32, a block of NVFP4. A unit is a
+ * head of HEAD_WORDS and PAIRS times PAIR_WORDS; loading words and what they mean are apart, since a kernel may want to
+ * have the words of the next unit on their way. `at`: the block's first word. */
+
+#if defined(FORMAT_Q4_K)
+#define HEAD_WORDS 3
+#define PAIR_WORDS 1
+#elif defined(FORMAT_Q5_K)
+#define HEAD_WORDS 3
+#define PAIR_WORDS 2
+#elif defined(FORMAT_Q6_K)
+#define HEAD_WORDS 1
+#define PAIR_WORDS 3
+#elif defined(FORMAT_Q3_K)
+#define HEAD_WORDS 2
+#define PAIR_WORDS 2
+#elif defined(FORMAT_Q2_K)
+#define HEAD_WORDS 1
+#define PAIR_WORDS 1
+#elif defined(FORMAT_IQ4_XS)
+#define HEAD_WORDS 2
+#define PAIR_WORDS 2
+#elif defined(FORMAT_TQ2_0)
+#define HEAD_WORDS 0
+#define PAIR_WORDS 1
+#elif defined(FORMAT_TQ1_0)
+#define HEAD_WORDS 0
+#define PAIR_WORDS 2
+#elif defined(FORMAT_Q5_0) || defined(FORMAT_Q5_1)
+#define HEAD_WORDS 1
+#define PAIR_WORDS 1
+#elif defined(FORMAT_Q8_0)
+#define HEAD_WORDS 0
+#define PAIR_WORDS 2
+#elif defined(FORMAT_NVFP4)
+#define HEAD_WORDS 1
+#define PAIR_WORDS 2
+#else
+#define HEAD_WORDS 0
+#define PAIR_WORDS 1
+#endif
+#if defined(BLOCK_256) && !defined(FORMAT_IQ4_XS)
+#define PAIRS 8
+#else
+#define PAIRS 4 /* IQ4_XS: pairs k and k + 4 are the lower and upper halves of the same words */
+#endif
+
+FN void load_head(GLOBAL const uint *at, int run, uint *h) {
+#if defined(FORMAT_Q4_K) || defined(FORMAT_Q5_K)
+    h[0] = WORD(at, 1);
+    h[1] = WORD(at, 2);
+    h[2] = WORD(at, 3);
+#elif defined(FORMAT_Q6_K)
+    h[0] = WORD(at, 48 + run);
+#elif defined(FORMAT_Q3_K)
+    h[0] = WORD(at, 24 + (run & 1));
+    h[1] = WORD(at, 26);
+#elif defined(FORMAT_Q2_K)
+    h[0] = WORD(at, run);
+#elif defined(FORMAT_IQ4_XS)
+    h[0] = WORD(at, 0);
+    h[1] = WORD(at, 1);
+#elif defined(FORMAT_Q5_0) || defined(FORMAT_NVFP4)
+    h[0] = WORD(at, 0);
+#elif defined(FORMAT_Q5_1)
+    h[0] = WORD(at, 1);
+#endif
+}
 
 #ifdef FORMAT_TQ1_0
 #define POWER(j) ((j) == 0 ? 1u : (j) == 1 ? 3u : (j) == 2 ? 9u : (j) == 3 ? 27u : 81u)
 #define DIGITS(w, p)                                                                                                  \
     ((((((w) & 0x00ff00ffu) * (p)) & 0x00ff00ffu) * 3 >> 8 & 0x00ff00ffu) |                                           \
      (((((w) >> 8 & 0x00ff00ffu) * (p)) & 0x00ff00ffu) * 3 >> 8 & 0x00ff00ffu) << 8)
-/* Word k of the 32 weights `part`. */
-FN uint digits32(GLOBAL const uint *at, int part, int k) {
-    if (part < 5) return DIGITS(WORD(at, k), POWER(part));
-    if (part < 7 || k < 4) return DIGITS(WORD(at, 8 + (k & 3)), POWER(2 * (part - 5) + k / 4));
-    return DIGITS(WORD(at, 12), POWER(k & 3));
-}
+/* Word k of the 32 weights `part`: where it is, which digit of three. */
+FN int digits_at(int part, int k) { return part < 5 ? k : part < 7 || k < 4 ? 8 + (k & 3) : 12; }
+FN int digit_of(int part, int k) { return part < 5 ? part : part < 7 || k < 4 ? 2 * (part - 5) + k / 4 : k & 3; }
 #endif
 
-/* Words k of the run's first and second 32 codes, k < 8: four bytes each, unsigned, less OFFSET the weight's number
- * (IQ4_XS: signed). */
-FN void pair64(GLOBAL const uint *at, int run, int k, uint *first, uint *second) {
+/* Words of pair k. */
+FN void load_pair(GLOBAL const uint *at, int run, int k, uint *w) {
 #if defined(FORMAT_Q4_K)
-    uint w = WORD(at, 4 + 8 * run + k);
-    *first = w & 0x0f0f0f0fu;
-    *second = w >> 4 & 0x0f0f0f0fu;
+    w[0] = WORD(at, 4 + 8 * run + k);
 #elif defined(FORMAT_Q5_K)
-    uint w = WORD(at, 12 + 8 * run + k), h = WORD(at, 4 + k) >> 2 * run;
-    *first = (w & 0x0f0f0f0fu) | (h & 0x01010101u) << 4;
-    *second = (w >> 4 & 0x0f0f0f0fu) | (h >> 1 & 0x01010101u) << 4;
+    w[0] = WORD(at, 12 + 8 * run + k);
+    w[1] = WORD(at, 4 + k);
 #elif defined(FORMAT_Q6_K)
-    int half_block = run / 2, shift = 4 * (run & 1);
-    uint h = WORD(at, 32 + half_block * 8 + k) >> shift;
-    *first = (WORD(at, half_block * 16 + k) >> shift & 0x0f0f0f0fu) | (h & 0x03030303u) << 4;
-    *second = (WORD(at, half_block * 16 + 8 + k) >> shift & 0x0f0f0f0fu) | (h >> 2 & 0x03030303u) << 4;
+    w[0] = WORD(at, run / 2 * 16 + k);
+    w[1] = WORD(at, run / 2 * 16 + 8 + k);
+    w[2] = WORD(at, 32 + run / 2 * 8 + k);
 #elif defined(FORMAT_Q3_K)
-    uint w = WORD(at, 8 + run / 2 * 8 + k) >> 4 * (run & 1), h = WORD(at, k) >> 2 * run;
-    *first = (w & 0x03030303u) | (h & 0x01010101u) << 2;
-    *second = (w >> 2 & 0x03030303u) | (h >> 1 & 0x01010101u) << 2;
+    w[0] = WORD(at, 8 + run / 2 * 8 + k);
+    w[1] = WORD(at, k);
 #elif defined(FORMAT_Q2_K)
-    uint w = WORD(at, 4 + run / 2 * 8 + k) >> 4 * (run & 1);
-    *first = w & 0x03030303u;
-    *second = w >> 2 & 0x03030303u;
+    w[0] = WORD(at, 4 + run / 2 * 8 + k);
 #elif defined(FORMAT_TQ2_0)
-    uint w = WORD(at, run / 2 * 8 + k) >> 4 * (run & 1);
-    *first = w & 0x03030303u;
-    *second = w >> 2 & 0x03030303u;
+    w[0] = WORD(at, run / 2 * 8 + k);
 #elif defined(FORMAT_IQ4_XS)
-    *first = codes_iq4(WORD(at, 2 + 8 * run + (k & 3)) >> (k & 4) & 0x0f0f0f0fu);
-    *second = codes_iq4(WORD(at, 6 + 8 * run + (k & 3)) >> (k & 4) & 0x0f0f0f0fu);
+    w[0] = WORD(at, 2 + 8 * run + (k & 3));
+    w[1] = WORD(at, 6 + 8 * run + (k & 3));
 #elif defined(FORMAT_TQ1_0)
-    *first = digits32(at, 2 * run, k);
-    *second = digits32(at, 2 * run + 1, k);
+    w[0] = WORD(at, digits_at(2 * run, k));
+    w[1] = WORD(at, digits_at(2 * run + 1, k));
+#elif defined(FORMAT_Q8_0)
+    w[0] = WORD(at, k);
+    w[1] = WORD(at, 4 + k);
+#elif defined(FORMAT_NVFP4)
+    w[0] = WORD(at, 1 + 2 * k);
+    w[1] = WORD(at, 2 + 2 * k);
+#elif defined(FORMAT_Q5_1)
+    w[0] = WORD(at, 2 + k);
+#elif defined(FORMAT_Q5_0) || defined(FORMAT_Q4_1)
+    w[0] = WORD(at, 1 + k);
+#else
+    w[0] = WORD(at, k);
 #endif
 }
 
+#ifdef FORMAT_NVFP4
+/* 16 weights of a block, the words of pair `run`: four words of bytes; returns their scale. */
+FN float unpack_run16(const uint *h, const uint *w, int run, uint *q) {
+    uint e = byte_at(h[0], run), exponent = e >> 3 & 15, mantissa = e & 7;
+    q[0] = codes_fp4(w[0] & 0x0f0f0f0fu);
+    q[1] = codes_fp4(w[1] & 0x0f0f0f0fu);
+    q[2] = codes_fp4(w[0] >> 4 & 0x0f0f0f0fu);
+    q[3] = codes_fp4(w[1] >> 4 & 0x0f0f0f0fu);
+    return e == 0x7f       ? 0.0f
+           : exponent == 0 ? (float)mantissa * 0.0009765625f
+                           : AS_FLOAT((exponent + 119) << 23 | mantissa << 20);
+}
+
+FN float unpack16(GLOBAL const uint *row, int run, uint *q) {
+    GLOBAL const uint *at = &WORD(row, run / 4 * MAIN_WORDS);
+    uint h[HEAD_WORDS], w[PAIR_WORDS];
+    load_head(at, 0, h);
+    load_pair(at, 0, run & 3, w);
+    return unpack_run16(h, w, run & 3, q);
+}
+#else
+/* A pair's words: words k of a run's first and second 32 codes, k < 8; words k and 4 + k of a block of 32, k < 4. Four
+ * bytes each, unsigned, less OFFSET the weight's number (IQ4, FP4, Q8_0: signed). */
+FN void unpack_pair(const uint *h, const uint *w, int run, int k, uint *first, uint *second) {
+#if defined(FORMAT_Q8_0)
+    *first = w[0];
+    *second = w[1];
+#elif defined(FORMAT_Q6_K)
+    int shift = 4 * (run & 1);
+    *first = (w[0] >> shift & 0x0f0f0f0fu) | (w[2] >> shift & 0x03030303u) << 4;
+    *second = (w[1] >> shift & 0x0f0f0f0fu) | (w[2] >> shift >> 2 & 0x03030303u) << 4;
+#elif defined(FORMAT_Q2_K) || defined(FORMAT_Q3_K) || defined(FORMAT_TQ2_0)
+    int shift = 4 * (run & 1);
+    *first = w[0] >> shift & 0x03030303u;
+    *second = w[0] >> shift >> 2 & 0x03030303u;
+#ifdef FORMAT_Q3_K
+    *first |= (w[1] >> 2 * run & 0x01010101u) << 2;
+    *second |= (w[1] >> 2 * run >> 1 & 0x01010101u) << 2;
+#endif
+#elif defined(FORMAT_IQ4_XS)
+    *first = codes_iq4(w[0] >> (k & 4) & 0x0f0f0f0fu);
+    *second = codes_iq4(w[1] >> (k & 4) & 0x0f0f0f0fu);
+#elif defined(FORMAT_TQ1_0)
+    *first = DIGITS(w[0], POWER(digit_of(2 * run, k)));
+    *second = DIGITS(w[1], POWER(digit_of(2 * run + 1, k)));
+#else
+    *first = w[0] & 0x0f0f0f0fu;
+    *second = w[0] >> 4 & 0x0f0f0f0fu;
+#if defined(FORMAT_Q5_K)
+    *first |= (w[1] >> 2 * run & 0x01010101u) << 4;
+    *second |= (w[1] >> 2 * run >> 1 & 0x01010101u) << 4;
+#elif defined(FORMAT_Q5_0) || defined(FORMAT_Q5_1)
+    *first |= spread_bits(h[0] >> 4 * k) << 4;
+    *second |= spread_bits(h[0] >> (16 + 4 * k)) << 4;
+#elif defined(FORMAT_IQ4_NL)
+    *first = codes_iq4(*first);
+    *second = codes_iq4(*second);
+#elif defined(FORMAT_MXFP4)
+    *first = codes_fp4(*first);
+    *second = codes_fp4(*second);
+#endif
+#endif
+}
+#endif
+
+#ifdef BLOCK_256
 #if defined(FORMAT_Q4_K) || defined(FORMAT_Q5_K)
 FN uint k_scale(uint a, uint c, int j) {
     return j < 4 ? byte_at(a, j) & 63 : (byte_at(c, j - 4) & 15) | byte_at(a, j - 4) >> 6 << 4;
@@ -183,39 +321,48 @@ FN uint k_minimum(uint b, uint c, int j) {
 #endif
 
 /* Scale and minimum of each 16 weights of a run. */
-FN void scales64(GLOBAL const uint *at, int run, int *s, int *m) {
+FN void unpack_scales(const uint *h, int run, int *s, int *m) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         s[i] = 1;
         m[i] = 0;
     }
 #if defined(FORMAT_Q4_K) || defined(FORMAT_Q5_K)
-    uint a = WORD(at, 1), b = WORD(at, 2), c = WORD(at, 3);
-    s[0] = s[1] = (int)k_scale(a, c, 2 * run);
-    s[2] = s[3] = (int)k_scale(a, c, 2 * run + 1);
-    m[0] = m[1] = (int)k_minimum(b, c, 2 * run);
-    m[2] = m[3] = (int)k_minimum(b, c, 2 * run + 1);
+    s[0] = s[1] = (int)k_scale(h[0], h[2], 2 * run);
+    s[2] = s[3] = (int)k_scale(h[0], h[2], 2 * run + 1);
+    m[0] = m[1] = (int)k_minimum(h[1], h[2], 2 * run);
+    m[2] = m[3] = (int)k_minimum(h[1], h[2], 2 * run + 1);
 #elif defined(FORMAT_Q6_K)
-    uint scales = WORD(at, 48 + run);
 #pragma unroll
-    for (int i = 0; i < 4; i++) s[i] = signed_byte(scales, i);
+    for (int i = 0; i < 4; i++) s[i] = signed_byte(h[0], i);
 #elif defined(FORMAT_Q3_K)
-    uint low = WORD(at, 24 + (run & 1)) >> (run < 2 ? 0 : 4), high = WORD(at, 26) >> 2 * run;
+    uint low = h[0] >> (run < 2 ? 0 : 4), high = h[1] >> 2 * run;
 #pragma unroll
     for (int i = 0; i < 4; i++) s[i] = (int)((byte_at(low, i) & 15) | (byte_at(high, i) & 3) << 4) - 32;
 #elif defined(FORMAT_Q2_K)
-    uint both = WORD(at, run);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        s[i] = (int)(byte_at(both, i) & 15);
-        m[i] = (int)(byte_at(both, i) >> 4);
+        s[i] = (int)(byte_at(h[0], i) & 15);
+        m[i] = (int)(byte_at(h[0], i) >> 4);
     }
 #elif defined(FORMAT_IQ4_XS)
-    uint upper = WORD(at, 0) >> (16 + 4 * run), lower = WORD(at, 1) >> 8 * run;
+    uint upper = h[0] >> (16 + 4 * run), lower = h[1] >> 8 * run;
 #pragma unroll
     for (int i = 0; i < 2; i++)
         s[2 * i] = s[2 * i + 1] = (int)((lower >> 4 * i & 15) | (upper >> 2 * i & 3) << 4) - 32;
 #endif
+}
+
+FN void pair64(GLOBAL const uint *at, int run, int k, uint *first, uint *second) {
+    uint w[PAIR_WORDS];
+    load_pair(at, run, k, w);
+    unpack_pair(w, w, run, k, first, second); /* no head is needed */
+}
+
+FN void scales64(GLOBAL const uint *at, int run, int *s, int *m) {
+    uint h[HEAD_WORDS + 1];
+    load_head(at, run, h);
+    unpack_scales(h, run, s, m);
 }
 
 /* A run: sixteen words of bytes. */
@@ -224,55 +371,15 @@ FN void unpack64(GLOBAL const uint *at, int run, uint *q, int *s, int *m) {
     for (int k = 0; k < 8; k++) pair64(at, run, k, &q[k], &q[8 + k]);
     scales64(at, run, s, m);
 }
-#elif defined(FORMAT_NVFP4)
-/* ---- blocks of 64, each 16 weights with a scale */
-
-/* Four words of bytes; returns their scale. */
-FN float unpack16(GLOBAL const uint *row, int run, uint *q) {
-    GLOBAL const uint *at = &WORD(row, run / 4 * MAIN_WORDS);
-    uint e = byte_at(WORD(at, 0), run & 3), exponent = e >> 3 & 15, mantissa = e & 7;
-    uint a = WORD(at, 1 + 2 * (run & 3)), b = WORD(at, 2 + 2 * (run & 3));
-    q[0] = codes_fp4(a & 0x0f0f0f0fu);
-    q[1] = codes_fp4(b & 0x0f0f0f0fu);
-    q[2] = codes_fp4(a >> 4 & 0x0f0f0f0fu);
-    q[3] = codes_fp4(b >> 4 & 0x0f0f0f0fu);
-    return e == 0x7f       ? 0.0f
-           : exponent == 0 ? (float)mantissa * 0.0009765625f
-                           : AS_FLOAT((exponent + 119) << 23 | mantissa << 20);
-}
-#else
-/* ---- blocks of 32: eight words of bytes */
-
-/* Words k and 4 + k, k < 4. */
+#elif !defined(FORMAT_NVFP4)
 FN void pair32(GLOBAL const uint *at, int k, uint *first, uint *second) {
-#if defined(FORMAT_Q8_0)
-    *first = WORD(at, k);
-    *second = WORD(at, 4 + k);
-#else
-#if defined(FORMAT_Q5_1)
-    uint w = WORD(at, 2 + k), h = WORD(at, 1);
-#elif defined(FORMAT_Q5_0)
-    uint w = WORD(at, 1 + k), h = WORD(at, 0);
-#elif defined(FORMAT_Q4_1)
-    uint w = WORD(at, 1 + k);
-#else
-    uint w = WORD(at, k);
-#endif
-    *first = w & 0x0f0f0f0fu;
-    *second = w >> 4 & 0x0f0f0f0fu;
-#if defined(FORMAT_IQ4_NL)
-    *first = codes_iq4(*first);
-    *second = codes_iq4(*second);
-#elif defined(FORMAT_MXFP4)
-    *first = codes_fp4(*first);
-    *second = codes_fp4(*second);
-#elif defined(FORMAT_Q5_0) || defined(FORMAT_Q5_1)
-    *first |= spread_bits(h >> 4 * k) << 4;
-    *second |= spread_bits(h >> (16 + 4 * k)) << 4;
-#endif
-#endif
+    uint h[HEAD_WORDS + 1], w[PAIR_WORDS];
+    load_head(at, 0, h);
+    load_pair(at, 0, k, w);
+    unpack_pair(h, w, 0, k, first, second);
 }
 
+/* A block: eight words of bytes. */
 FN void unpack32(GLOBAL const uint *at, uint *q) {
 #pragma unroll
     for (int k = 0; k < 4; k++) pair32(at, k, &q[k], &q[4 + k]);
