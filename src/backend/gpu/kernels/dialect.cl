@@ -85,7 +85,7 @@ FN uint float_to_half(float x) {
 }
 #endif
 FN int dot4(uint a, uint b, int sum) { return __dp4a((int)a, (int)b, sum); }
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && !defined(FACET_EMULATOR)
 FN void grid_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 FN void grid_release() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 #else
