@@ -23,6 +23,7 @@ struct emulator {
     const emulated_launch *launch;
     emulated_hooks hooks;
     thread_state state[MAX_THREADS];
+    bool waited[MAX_THREADS]; /* for the launch before this one */
     uint16_t order[MAX_THREADS];
     uint32_t seed;
     size_t n_threads, current;
@@ -41,6 +42,7 @@ static void wait_as(emulator *e, thread_state state) {
 }
 
 static void barrier(void) { wait_as(running, AT_BARRIER); }
+static void grid_wait(void) { running->waited[running->current] = true; }
 
 static void release(emulator *e, size_t first, uint32_t mask) {
     for (size_t i = 0; i < EMULATED_WARP; i++) {
@@ -75,13 +77,17 @@ static void run_thread(size_t index, void *ctx) {
     emulator *e = ctx;
     (void)index;
     e->launch->kernel(e->launch->arguments);
+    if (!e->waited[e->current]) e->problem = "a thread did not wait for the launch before its own";
 }
 
 emulator *emulator_new(void) {
     emulator *e = calloc(1, sizeof *e);
     if (!e) return NULL;
-    e->hooks = (emulated_hooks){
-        .barrier = barrier, .exchange = exchange, .half_to_float = half_to_float, .float_to_half = float_to_half};
+    e->hooks = (emulated_hooks){.barrier = barrier,
+                                .exchange = exchange,
+                                .grid_wait = grid_wait,
+                                .half_to_float = half_to_float,
+                                .float_to_half = float_to_half};
     e->fibers = fibers_new(MAX_THREADS, run_thread, e);
     if (e->fibers) return e;
     free(e);
@@ -148,6 +154,7 @@ static void run_block(emulator *e) {
     memset(e->warps, 0, sizeof e->warps);
     for (size_t i = 0; i < e->n_threads; i++) {
         e->state[i] = READY;
+        e->waited[i] = false;
         fibers_restart(e->fibers, i);
     }
     do {

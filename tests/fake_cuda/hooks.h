@@ -20,6 +20,7 @@ typedef struct emulated_hooks {
     void (*barrier)(void);
     /* Hands n words on to the lanes of `mask`, waits for theirs; good until the next call. */
     const emulated_lanes *(*exchange)(uint32_t mask, const uint32_t *words, int n);
+    void (*grid_wait)(void); /* every thread must have called it once */
     float (*half_to_float)(uint16_t h);
     uint16_t (*float_to_half)(float x);
 } emulated_hooks;

@@ -71,6 +71,8 @@ typedef unsigned long long wide;
 #ifdef FACET_EMULATOR /* tests/fake_cuda */
 FN float half_to_float(uint bits) { return emulated->half_to_float((ushort)bits); }
 FN uint float_to_half(float x) { return emulated->float_to_half(x); }
+FN void grid_wait() { emulated->grid_wait(); }
+FN void grid_release() {}
 #else
 FN float half_to_float(uint bits) {
     float x;
@@ -83,15 +85,15 @@ FN uint float_to_half(float x) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
     return h;
 }
-#endif
-FN int dot4(uint a, uint b, int sum) { return __dp4a((int)a, (int)b, sum); }
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && !defined(FACET_EMULATOR)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 FN void grid_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 FN void grid_release() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 #else
 FN void grid_wait() {}
 FN void grid_release() {}
 #endif
+#endif
+FN int dot4(uint a, uint b, int sum) { return __dp4a((int)a, (int)b, sum); }
 #define fma  fmaf
 #define sqrt sqrtf
 #define rint rintf
