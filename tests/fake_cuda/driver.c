@@ -27,9 +27,6 @@ typedef struct allocation {
     size_t n_bytes;
 } allocation;
 
-struct CUmod_st {
-    emulated_module *module;
-};
 struct CUfunc_st {
     CUfunction next;
     emulated_module *module;
@@ -180,25 +177,21 @@ CU(cuModuleLoadData, (CUmodule * out, const void *image)) {
     CHECK_CALL();
     uint64_t n;
     memcpy(&n, image, sizeof n);
-    CUmodule m = calloc(1, sizeof *m);
-    if (!m) return CUDA_ERROR_OUT_OF_MEMORY;
-    m->module = emulator_load((const char *)image + sizeof n, n);
-    if (m->module) return *out = m, 0;
-    free(m);
-    return INVALID;
+    emulated_module *m = emulator_load((const char *)image + sizeof n, n);
+    return *out = (CUmodule)m, m ? 0 : INVALID;
 }
-CU(cuModuleUnload, (CUmodule m)) { return free(m), 0; }
+CU(cuModuleUnload, (CUmodule m)) { return m ? 0 : INVALID; }
 
 CU(cuModuleGetFunction, (CUfunction * out, CUmodule m, const char *name)) {
     CHECK_CALL();
-    emulated_kernel_fn kernel = emulator_find(m->module, name);
+    emulated_kernel_fn kernel = emulator_find((emulated_module *)m, name);
     if (!kernel) return NOT_FOUND;
     for (CUfunction f = fake.functions; f; f = f->next) {
         if (f->kernel == kernel) return *out = f, 0;
     }
     CUfunction f = calloc(1, sizeof *f);
     if (!f) return CUDA_ERROR_OUT_OF_MEMORY;
-    *f = (struct CUfunc_st){.next = fake.functions, .module = m->module, .kernel = kernel};
+    *f = (struct CUfunc_st){.next = fake.functions, .module = (emulated_module *)m, .kernel = kernel};
     fake.functions = f;
     return *out = f, 0;
 }

@@ -9,12 +9,24 @@
 
 enum { STACK_BYTES = 128 << 10 };
 
+/* AddressSanitizer wants to know on which stack it is. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#define LEAVE_STACK(save, to, size)   __sanitizer_start_switch_fiber(save, to, size)
+#define ENTER_STACK(save, from, size) __sanitizer_finish_switch_fiber(save, from, size)
+#else
+#define LEAVE_STACK(save, to, size)   ((void)(save), (void)(to), (void)(size))
+#define ENTER_STACK(save, from, size) ((void)(save), (void)(from), (void)(size))
+#endif
+
 struct fibers {
     size_t most, current;
     void (*run)(size_t index, void *ctx);
     void *ctx;
     char *stacks;
     bool *done;
+    const void *caller_stack; /* and its size: of who runs the fibers */
+    size_t caller_bytes;
 #ifdef __x86_64__
     void **at, *caller; /* the stacks' pointers */
 #else
@@ -23,6 +35,7 @@ struct fibers {
 };
 
 static void body(fibers *f) {
+    ENTER_STACK(NULL, &f->caller_stack, &f->caller_bytes);
     f->run(f->current, f->ctx);
     f->done[f->current] = true;
     fibers_give_way(f);
@@ -50,13 +63,8 @@ void fibers_restart(fibers *f, size_t i) {
     f->done[i] = false;
 }
 
-bool fibers_turn(fibers *f, size_t index) {
-    f->current = index;
-    fiber_switch(&f->caller, f->at[index]);
-    return f->done[index];
-}
-
-void fibers_give_way(fibers *f) { fiber_switch(&f->at[f->current], f->caller); }
+static void to_fiber(fibers *f) { fiber_switch(&f->caller, f->at[f->current]); }
+static void to_caller(fibers *f) { fiber_switch(&f->at[f->current], f->caller); }
 #else
 static void begin(unsigned high, unsigned low) { body((fibers *)(uintptr_t)((uint64_t)high << 32 | low)); }
 
@@ -70,14 +78,25 @@ void fibers_restart(fibers *f, size_t i) {
     f->done[i] = false;
 }
 
+static void to_fiber(fibers *f) { swapcontext(&f->caller, &f->at[f->current]); }
+static void to_caller(fibers *f) { swapcontext(&f->at[f->current], &f->caller); }
+#endif
+
 bool fibers_turn(fibers *f, size_t index) {
+    void *own = NULL;
     f->current = index;
-    swapcontext(&f->caller, &f->at[index]);
+    LEAVE_STACK(&own, f->stacks + index * STACK_BYTES, STACK_BYTES);
+    to_fiber(f);
+    ENTER_STACK(own, NULL, NULL);
     return f->done[index];
 }
 
-void fibers_give_way(fibers *f) { swapcontext(&f->at[f->current], &f->caller); }
-#endif
+void fibers_give_way(fibers *f) {
+    void *own = NULL;
+    LEAVE_STACK(f->done[f->current] ? NULL : &own, f->caller_stack, f->caller_bytes);
+    to_caller(f);
+    ENTER_STACK(own, &f->caller_stack, &f->caller_bytes);
+}
 
 fibers *fibers_new(size_t most, void (*run)(size_t index, void *ctx), void *ctx) {
     fibers *f = calloc(1, sizeof *f);
