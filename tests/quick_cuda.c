@@ -2,6 +2,7 @@
  * device that fails at any moment: the CPU takes over, and the text goes on as if nothing had been. A real device is
  * shut out: the fake one is found first. */
 #include "device_support.h"
+#include "fake_cuda/fake_cuda.h"
 
 #include "os/library.h"
 
@@ -9,6 +10,8 @@
 #define TINY         FACET_TEST_DATA "/tiny/tiny-q4_k_m.gguf"
 
 typedef void (*fail_fn)(long n);
+typedef void (*refuse_fn)(bool graphs, bool pins);
+typedef fake_cuda_counts (*count_fn)(void);
 typedef void (*set_fn)(unsigned value);
 
 /* One of the driver's own switches; NULL where the fake driver is not. It stays open, as a driver does. */
@@ -95,50 +98,142 @@ static void test_failing_start(void **state) {
     fail_after(-1);
 }
 
-/* The device is lost while a session decodes, with all keys and values. */
+/* ---- token by token */
+
+enum { N_DECODED = 24 };
+
+typedef struct decoding {
+    facet_model *model;
+    facet_engine *engine;
+    facet_session *session;
+    device_result result;
+    int32_t ids[N_DECODED];
+} decoding;
+
+static void open_decoding(decoding *d, const char *path) {
+    facet_error error;
+    facet_model_info info = {.size = sizeof info};
+    device_run run = {.model = path, .device = "cuda", .n_layers = -1};
+    *d = (decoding){0};
+    assert_ok(facet_model_open(&d->model, path, NULL, &error), &error);
+    facet_model_get_info(d->model, &info);
+    device_tokens(d->ids, N_DECODED, (size_t)info.n_vocab);
+    d->engine = device_engine(d->model, &run, &d->result);
+    assert_int_equal(d->result.n_device_layers, info.n_layer);
+    assert_ok(facet_session_new(&d->session, d->engine, NULL, &error), &error);
+}
+
+static void close_decoding(decoding *d) {
+    facet_session_free(d->session);
+    facet_engine_free(d->engine);
+    facet_model_free(d->model);
+}
+
+/* Tokens [first, end) give the bits of `want`. */
+static void decode(decoding *d, facet_session *session, size_t first, size_t end, const device_result *want) {
+    facet_error error;
+    for (size_t i = first; i < end; i++) {
+        assert_ok(facet_session_sync(session, d->ids, i + 1, NULL, NULL, NULL, &error), &error);
+        assert_memory_equal(facet_session_logits(session), want->logits + i * want->n_vocab,
+                            want->n_vocab * sizeof *want->logits);
+    }
+}
+
+static device_result on_the_cpu(const char *path) {
+    device_run run = {.model = path, .n = N_DECODED};
+    return device_logits(&run);
+}
+
+static fake_cuda_counts decode_and_count(const char *path, const device_result *want) {
+    count_fn count = (count_fn)fake_switch("fake_cuda_count");
+    decoding d;
+    open_decoding(&d, path);
+    count();
+    decode(&d, d.session, 0, N_DECODED, want);
+    close_decoding(&d);
+    return count();
+}
+
+/* The first step is launched as it comes, the second makes a graph, the others use it. Without graphs, pinned memory
+ * or launches that overlap the bits are the same. */
+static void test_graphs(void **state) {
+    (void)state;
+    driver_or_skip();
+    refuse_fn refuse = (refuse_fn)fake_switch("fake_cuda_refuse");
+    set_fn capability = (set_fn)fake_switch("fake_cuda_capability");
+    device_result want = on_the_cpu(TINY);
+    fake_cuda_counts n = decode_and_count(TINY, &want);
+    assert_int_equal(n.graphs, 1);
+    assert_int_equal(n.graph_launches, N_DECODED - 1);
+    capability(75);
+    n = decode_and_count(TINY, &want);
+    assert_int_equal(n.graph_launches, N_DECODED - 1);
+    capability(90);
+    refuse(true, false);
+    n = decode_and_count(TINY, &want);
+    assert_int_equal(n.graph_launches, 0);
+    refuse(false, true);
+    n = decode_and_count(TINY, &want);
+    assert_int_equal(n.graph_launches, N_DECODED - 1);
+    refuse(false, false);
+    free(want.logits);
+}
+
+/* Prompts of many lengths, each twice: more sequences than graphs are kept for. */
+static void test_many_graphs(void **state) {
+    (void)state;
+    driver_or_skip();
+    count_fn count = (count_fn)fake_switch("fake_cuda_count");
+    device_result want = on_the_cpu(GOLDEN("ple-gqa")), got = want;
+    facet_error error;
+    decoding d;
+    open_decoding(&d, GOLDEN("ple-gqa"));
+    got.logits = malloc(N_DECODED * want.n_vocab * sizeof *got.logits);
+    assert_non_null(got.logits);
+    count();
+    for (size_t n = 4; n < 2 * 14; n++) {
+        assert_ok(facet_session_score(d.session, d.ids, n / 2, 0, keep_row, &got, &error), &error);
+        assert_memory_equal(got.logits, want.logits, n / 2 * want.n_vocab * sizeof *want.logits);
+    }
+    fake_cuda_counts n = count();
+    assert_true(n.graphs > 8 && n.graph_launches >= n.graphs && n.launches > 0);
+    close_decoding(&d);
+    free(got.logits);
+    free(want.logits);
+}
+
+/* The device is lost at any call while a session decodes, with all keys and values: the text goes on. */
 static void test_lost_device(void **state) {
     (void)state;
     fail_fn fail_after = driver_or_skip();
-    enum { N = 24 };
-    device_run plain = {.model = TINY, .n = N};
-    device_result want = device_logits(&plain), r = {0};
-    facet_model *model;
-    facet_session *session, *other;
-    facet_error error;
-    int32_t ids[N];
-    device_run run = {.model = TINY, .device = "cuda", .n_layers = -1};
-    assert_ok(facet_model_open(&model, TINY, NULL, &error), &error);
-    device_tokens(ids, N, want.n_vocab);
-    facet_engine *engine = device_engine(model, &run, &r);
-    assert_int_equal(r.n_device_layers, 8);
-    assert_ok(facet_session_new(&session, engine, NULL, &error), &error);
-    assert_ok(facet_session_new(&other, engine, NULL, &error), &error);
-    assert_ok(facet_session_sync(other, ids, 10, NULL, NULL, NULL, &error), &error);
-    for (size_t i = 0; i < N; i++) {
-        if (i == N / 2) fail_after(100);
-        assert_ok(facet_session_sync(session, ids, i + 1, NULL, NULL, NULL, &error), &error);
-        assert_memory_equal(facet_session_logits(session), want.logits + i * want.n_vocab,
-                            want.n_vocab * sizeof *want.logits);
+    device_result want = on_the_cpu(GOLDEN("ple-gqa"));
+    for (long n = 0; n < 400; n += n < 24 ? 1 : 61) {
+        decoding d;
+        facet_session *other;
+        facet_error error;
+        facet_engine_info info = {.size = sizeof info};
+        size_t before = n % 3 + 1; /* tokens: no graph, one that is made, one that is used */
+        open_decoding(&d, GOLDEN("ple-gqa"));
+        assert_ok(facet_session_new(&other, d.engine, NULL, &error), &error);
+        decode(&d, d.session, 0, before, &want);
+        fail_after(n);
+        decode(&d, d.session, before, N_DECODED, &want);
+        assert_non_null(strstr(d.result.log, "the CPU takes over"));
+        decode(&d, other, 10, 12, &want);
+        facet_engine_get_info(d.engine, &info);
+        assert_int_equal(info.n_device_layers, 0);
+        facet_session_free(other);
+        close_decoding(&d);
+        fail_after(-1);
     }
-    assert_non_null(strstr(r.log, "the CPU takes over"));
-    assert_ok(facet_session_sync(other, ids, 11, NULL, NULL, NULL, &error), &error);
-    assert_memory_equal(facet_session_logits(other), want.logits + 10 * want.n_vocab,
-                        want.n_vocab * sizeof *want.logits);
-    facet_engine_info info = {.size = sizeof info};
-    facet_engine_get_info(engine, &info);
-    assert_int_equal(info.n_device_layers, 0);
-    facet_session_free(other);
-    facet_session_free(session);
-    facet_engine_free(engine);
-    facet_model_free(model);
     free(want.logits);
-    fail_after(-1);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_models),        cmocka_unit_test(test_orders),      cmocka_unit_test(test_old_device),
-        cmocka_unit_test(test_failing_start), cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_models),        cmocka_unit_test(test_orders), cmocka_unit_test(test_old_device),
+        cmocka_unit_test(test_failing_start), cmocka_unit_test(test_graphs), cmocka_unit_test(test_many_graphs),
+        cmocka_unit_test(test_lost_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

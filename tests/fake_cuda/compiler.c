@@ -64,10 +64,12 @@ static void add_entries(buffer *text) {
         if (!open) break;
         while (end[-1] == ' ') end--;
         for (name = end; name[-1] != ' ' && name[-1] != '\n'; name--) continue;
-        char line[300];
+        char line[400];
         int n = (int)(end - name);
-        snprintf(line, sizeof line, "\nextern \"C\" void emulated_%.*s(void **a) { emulated_call(%.*s, a); }", n,
-                 name, n, name);
+        snprintf(line, sizeof line,
+                 "\nextern \"C\" { void emulated_%.*s(void **a) { emulated_call(%.*s, a); }"
+                 " extern const size_t *const arguments_of_%.*s = emulated_arguments(%.*s); }",
+                 n, name, n, name, n, name, n, name);
         buffer_text(&entries, line);
     }
     buffer_append(text, entries.data, entries.n);
@@ -174,6 +176,13 @@ emulated_kernel_fn emulator_find(const emulated_module *m, const char *name) {
     char symbol[200];
     snprintf(symbol, sizeof symbol, "emulated_%s", name);
     return (emulated_kernel_fn)(uintptr_t)dlsym(m->library, symbol);
+}
+
+const size_t *emulator_arguments(const emulated_module *m, const char *name) {
+    char symbol[200];
+    snprintf(symbol, sizeof symbol, "arguments_of_%s", name);
+    const size_t *const *sizes = dlsym(m->library, symbol);
+    return sizes ? *sizes : NULL;
 }
 
 void emulated_module_attach(emulated_module *m, emulated_hooks *hooks) { *m->hooks = hooks; }

@@ -171,3 +171,7 @@ static inline void emulated_apply(void (*kernel)(A...), void **arguments, std::i
 template <typename... A> static inline void emulated_call(void (*kernel)(A...), void **arguments) {
     emulated_apply(kernel, arguments, std::index_sequence_for<A...>{});
 }
+template <typename... A> static inline const size_t *emulated_arguments(void (*)(A...)) {
+    static const size_t sizes[] = {sizeof(A)..., 0};
+    return sizes;
+}

@@ -10,6 +10,7 @@
 
 #include "backend/cuda/api.h"
 #include "emulator.h"
+#include "fake_cuda.h"
 
 #define EXPORT __attribute__((visibility("default")))
 enum {
@@ -18,6 +19,7 @@ enum {
     NOT_FOUND = 500,
     LOST = 719,
     MAX_ALLOCATIONS = 4096,
+    MAX_ARGUMENTS = 64,
     MAX_SHARED = 48 << 10,
     MEMORY = 1 << 30
 };
@@ -31,6 +33,24 @@ struct CUfunc_st {
     CUfunction next;
     emulated_module *module;
     emulated_kernel_fn kernel;
+    const size_t *sizes; /* of its arguments */
+};
+struct CUevent_st {
+    int recorded;
+};
+/* A node keeps its arguments, as a driver does. */
+struct CUgraphNode_st {
+    CUgraphNode next;
+    CUDA_KERNEL_NODE_PARAMS launch;
+    char values[MAX_ARGUMENTS][8];
+};
+/* Also an instance of one: its nodes are copies, in the same order. */
+struct CUgraph_st {
+    CUgraphNode first, *end;
+};
+struct CUgraphExec_st {
+    struct CUgraph_st of;
+    CUgraph graph;
 };
 struct _nvrtcProgram {
     char *text;
@@ -48,15 +68,33 @@ static struct {
     long until_failure; /* -1: never */
     bool lost;
     const char *problem; /* of the last launch that failed */
+    bool without_graphs, without_pins;
+    fake_cuda_counts counts;
 } fake = {.capability = 90, .until_failure = -1};
 
 EXPORT void fake_cuda_fail(long n);
 void fake_cuda_fail(long n) {
+    for (size_t i = 0; fake.lost && i < MAX_ALLOCATIONS; i++) { /* a device that comes back has lost all memory */
+        free(fake.allocations[i].at);
+        fake.allocations[i] = (allocation){0};
+    }
+    if (fake.lost) fake.used = 0;
     fake.until_failure = n;
     fake.lost = false;
 }
 EXPORT void fake_cuda_capability(int capability);
 void fake_cuda_capability(int capability) { fake.capability = capability; }
+EXPORT void fake_cuda_refuse(bool graphs, bool pins);
+void fake_cuda_refuse(bool graphs, bool pins) {
+    fake.without_graphs = graphs;
+    fake.without_pins = pins;
+}
+EXPORT fake_cuda_counts fake_cuda_count(void);
+fake_cuda_counts fake_cuda_count(void) {
+    fake_cuda_counts counts = fake.counts;
+    fake.counts = (fake_cuda_counts){0};
+    return counts;
+}
 EXPORT void fake_cuda_order(unsigned seed);
 void fake_cuda_order(unsigned seed) { emulator_order(fake.emulator, seed); }
 
@@ -171,6 +209,30 @@ CU(cuMemcpyDtoDAsync_v2, (CUdeviceptr to, CUdeviceptr from, size_t n, CUstream s
     return memmove(pointer(to), pointer(from), n), 0;
 }
 
+/* ---- the host's memory, events */
+
+CU(cuMemHostAlloc, (void **out, size_t n, unsigned flags)) {
+    CHECK_CALL();
+    *out = fake.without_pins || flags ? NULL : malloc(n);
+    return *out ? 0 : CUDA_ERROR_OUT_OF_MEMORY;
+}
+CU(cuMemFreeHost, (void *memory)) { return free(memory), 0; }
+CU(cuEventCreate, (CUevent * e, unsigned flags)) {
+    CHECK_CALL();
+    *e = calloc(1, sizeof **e);
+    return flags == CU_EVENT_DISABLE_TIMING && *e ? 0 : INVALID;
+}
+CU(cuEventDestroy_v2, (CUevent e)) { return free(e), 0; }
+CU(cuEventRecord, (CUevent e, CUstream s)) {
+    CHECK_CALL();
+    e->recorded = 1;
+    return s ? 0 : INVALID;
+}
+CU(cuEventSynchronize, (CUevent e)) {
+    CHECK_CALL();
+    return e->recorded ? 0 : INVALID;
+}
+
 /* ---- modules: eight bytes with the image's length, then the image */
 
 CU(cuModuleLoadData, (CUmodule * out, const void *image)) {
@@ -191,25 +253,141 @@ CU(cuModuleGetFunction, (CUfunction * out, CUmodule m, const char *name)) {
     }
     CUfunction f = calloc(1, sizeof *f);
     if (!f) return CUDA_ERROR_OUT_OF_MEMORY;
-    *f = (struct CUfunc_st){.next = fake.functions, .module = (emulated_module *)m, .kernel = kernel};
+    *f = (struct CUfunc_st){.next = fake.functions,
+                            .module = (emulated_module *)m,
+                            .kernel = kernel,
+                            .sizes = emulator_arguments((emulated_module *)m, name)};
     fake.functions = f;
     return *out = f, 0;
+}
+
+static CUresult run(const CUDA_KERNEL_NODE_PARAMS *l) {
+    if (!l->gridDimX || !l->gridDimY || !l->gridDimZ || l->gridDimY > 65535 || l->gridDimZ > 65535) return INVALID;
+    if (l->sharedMemBytes > MAX_SHARED || l->extra) return INVALID;
+    emulated_launch launch = {.module = l->func->module,
+                              .kernel = l->func->kernel,
+                              .grid = {l->gridDimX, l->gridDimY, l->gridDimZ},
+                              .block = {l->blockDimX, l->blockDimY, l->blockDimZ},
+                              .shared_bytes = l->sharedMemBytes,
+                              .arguments = l->kernelParams};
+    fake.problem = emulator_run(fake.emulator, &launch);
+    if (fake.problem) fprintf(stderr, "fake CUDA: %s\n", fake.problem);
+    if (fake.problem) fake.lost = true;
+    return fake.problem ? LOST : 0;
 }
 
 CU(cuLaunchKernel, (CUfunction f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz,
                     unsigned shared, CUstream s, void **arguments, void **extra)) {
     CHECK_CALL();
-    if (!x || !y || !z || y > 65535 || z > 65535 || shared > MAX_SHARED || !s || extra) return INVALID;
-    emulated_launch launch = {.module = f->module,
-                              .kernel = f->kernel,
-                              .grid = {x, y, z},
-                              .block = {bx, by, bz},
-                              .shared_bytes = shared,
-                              .arguments = arguments};
-    fake.problem = emulator_run(fake.emulator, &launch);
-    if (fake.problem) fprintf(stderr, "fake CUDA: %s\n", fake.problem);
-    if (fake.problem) fake.lost = true;
-    return fake.problem ? LOST : 0;
+    fake.counts.launches++;
+    CUDA_KERNEL_NODE_PARAMS l = {f, x, y, z, bx, by, bz, shared, arguments, extra, NULL, NULL};
+    return s ? run(&l) : INVALID;
+}
+CU(cuLaunchKernelEx, (const CUlaunchConfig *c, CUfunction f, void **arguments, void **extra)) {
+    CHECK_CALL();
+    fake.counts.launches++;
+    bool overlap = c->numAttrs == 1 && c->attrs->id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION &&
+                   c->attrs->value.programmaticStreamSerializationAllowed == 1;
+    if ((c->numAttrs && !overlap) || (overlap && fake.capability < 90) || !c->hStream) return INVALID;
+    CUDA_KERNEL_NODE_PARAMS l = {
+        f,         c->gridDimX, c->gridDimY, c->gridDimZ, c->blockDimX, c->blockDimY, c->blockDimZ, c->sharedMemBytes,
+        arguments, extra,       NULL,        NULL};
+    return run(&l);
+}
+
+/* ---- graphs: chains of launches */
+
+static void set_node(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *launch) {
+    node->launch = *launch;
+    for (size_t i = 0; launch->func->sizes[i]; i++)
+        memcpy(node->values[i], launch->kernelParams[i], launch->func->sizes[i]);
+}
+
+static CUresult run_node(CUgraphNode node) {
+    void *arguments[MAX_ARGUMENTS];
+    CUDA_KERNEL_NODE_PARAMS launch = node->launch;
+    for (size_t i = 0; i < MAX_ARGUMENTS; i++) arguments[i] = node->values[i];
+    launch.kernelParams = arguments;
+    return run(&launch);
+}
+
+static void free_nodes(CUgraphNode node) {
+    for (CUgraphNode next; node; node = next) {
+        next = node->next;
+        free(node);
+    }
+}
+
+static CUgraphNode node_at(CUgraph of, CUgraph in, CUgraphNode wanted) {
+    CUgraphNode copy = of->first;
+    for (CUgraphNode n = in->first; n && copy; n = n->next, copy = copy->next) {
+        if (n == wanted) return copy;
+    }
+    return NULL;
+}
+
+CU(cuGraphCreate, (CUgraph * out, unsigned flags)) {
+    CHECK_CALL();
+    CUgraph g = calloc(1, sizeof *g);
+    if (!g) return CUDA_ERROR_OUT_OF_MEMORY;
+    g->end = &g->first;
+    return *out = g, flags || fake.without_graphs ? INVALID : 0;
+}
+CU(cuGraphDestroy, (CUgraph g)) {
+    free_nodes(g->first);
+    return free(g), 0;
+}
+CU(cuGraphAddNode_v2, (CUgraphNode * out, CUgraph g, const CUgraphNode *after, const CUgraphEdgeData *edges, size_t n,
+                       CUgraphNodeParams *node)) {
+    CHECK_CALL();
+    if (node->type != CU_GRAPH_NODE_TYPE_KERNEL || n != (g->first != NULL) || (edges && fake.capability < 90))
+        return INVALID;
+    if (n && (*after)->next) return INVALID; /* a chain */
+    if (edges && (edges->type != CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC ||
+                  edges->from_port != CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC || edges->to_port))
+        return INVALID;
+    CUgraphNode made = calloc(1, sizeof *made);
+    if (!made) return CUDA_ERROR_OUT_OF_MEMORY;
+    set_node(made, &node->kernel);
+    *g->end = made;
+    g->end = &made->next;
+    return *out = made, 0;
+}
+CU(cuGraphInstantiateWithFlags, (CUgraphExec * out, CUgraph g, unsigned long long flags)) {
+    CHECK_CALL();
+    CUgraphExec e = calloc(1, sizeof *e);
+    if (!e || flags) return INVALID;
+    e->graph = g;
+    e->of.end = &e->of.first;
+    for (CUgraphNode n = g->first; n; n = n->next) {
+        CUgraphNode copy = malloc(sizeof *copy);
+        if (!copy) return CUDA_ERROR_OUT_OF_MEMORY;
+        *copy = *n;
+        copy->next = NULL;
+        *e->of.end = copy;
+        e->of.end = &copy->next;
+    }
+    fake.counts.graphs++;
+    return *out = e, 0;
+}
+CU(cuGraphExecDestroy, (CUgraphExec e)) {
+    free_nodes(e->of.first);
+    return free(e), 0;
+}
+CU(cuGraphExecKernelNodeSetParams_v2, (CUgraphExec e, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *launch)) {
+    CHECK_CALL();
+    CUgraphNode copy = node_at(&e->of, e->graph, node);
+    if (!copy || copy->launch.func != launch->func) return INVALID;
+    set_node(copy, launch);
+    fake.counts.updates++;
+    return 0;
+}
+CU(cuGraphLaunch, (CUgraphExec e, CUstream s)) {
+    CHECK_CALL();
+    CUresult code = s ? 0 : INVALID;
+    for (CUgraphNode n = e->of.first; n && !code; n = n->next) code = run_node(n);
+    fake.counts.graph_launches++;
+    return code;
 }
 CU(cuGetErrorName, (CUresult code, const char **name)) {
     *name = code == LOST                       ? "CUDA_ERROR_LAUNCH_FAILED"
@@ -265,3 +443,8 @@ CU(nvrtcGetProgramLog, (nvrtcProgram p, char *out)) {
     if (p->image.n) memcpy(out, p->image.data, p->image.n);
     return out[p->image.n] = '\0', 0;
 }
+static const int architectures[] = {75, 80, 86, 89, 90};
+CU(nvrtcGetNumSupportedArchs, (int *n)) { return *n = sizeof architectures / sizeof architectures[0], 0; }
+CU(nvrtcGetSupportedArchs, (int *out)) { return memcpy(out, architectures, sizeof architectures), 0; }
+CU(nvrtcGetPTXSize, (nvrtcProgram p, size_t *n)) { return nvrtcGetCUBINSize(p, n); }
+CU(nvrtcGetPTX, (nvrtcProgram p, char *out)) { return nvrtcGetCUBIN(p, out); }

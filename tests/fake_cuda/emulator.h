@@ -22,6 +22,8 @@ bool emulator_compile(const char *text, const char *defines, int capability, buf
 
 emulated_module *emulator_load(const void *image, size_t n_bytes);
 emulated_kernel_fn emulator_find(const emulated_module *m, const char *name);
+/* The bytes of a kernel's arguments, 0 behind the last one. */
+const size_t *emulator_arguments(const emulated_module *m, const char *name);
 
 typedef struct emulated_launch {
     emulated_module *module;

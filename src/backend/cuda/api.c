@@ -10,9 +10,12 @@ facet_status cuda_api_open(cuda_api *out, facet_error *err) {
     if (!out->library) return error_set(err, FACET_ERROR_UNSUPPORTED, "no CUDA driver (libcuda.so.1) here");
     const char *missing = NULL;
 #define X(field, name, arguments)                                                                                    \
-    out->field = (CUresult(*) arguments)os_library_find(out->library, name);                                         \
-    if (!out->field) missing = name;
+    out->field = (CUresult(*) arguments)os_library_find(out->library, #name);                                        \
+    if (!out->field) missing = #name;
     CUDA_FUNCTIONS(X)
+#undef X
+#define X(field, name, arguments) out->field = (CUresult(*) arguments)os_library_find(out->library, #name);
+    CUDA_OPTIONAL_FUNCTIONS(X)
 #undef X
     if (!missing) return FACET_OK;
     cuda_api_close(out);
@@ -32,8 +35,8 @@ facet_status nvrtc_api_open(nvrtc_api *out, facet_error *err) {
     }
     const char *missing = NULL;
 #define X(field, name, arguments)                                                                                    \
-    out->field = (nvrtcResult(*) arguments)os_library_find(out->library, name);                                      \
-    if (!out->field) missing = name;
+    out->field = (nvrtcResult(*) arguments)os_library_find(out->library, #name);                                     \
+    if (!out->field) missing = #name;
     NVRTC_FUNCTIONS(X)
 #undef X
     if (!missing) return FACET_OK;

@@ -5,43 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/cuda/api.h"
-#include "backend/cuda/compile.h"
-#include "backend/gpu/cache.h"
-#include "backend/gpu/device.h"
+#include "backend/cuda/parts.h"
 
-enum { MAX_LAUNCH_ARGUMENTS = 32, OLDEST_CAPABILITY = 75 };
+enum { OLDEST_CAPABILITY = 75 };
 
-typedef struct cuda_device {
-    gpu_device base;
-    cuda_api cu;
-    nvrtc_api nvrtc; /* opened when the first program must be compiled */
-    CUdevice id;
-    int capability;
-    CUcontext context; /* the device's primary one */
-    CUstream stream;
-} cuda_device;
-
-struct gpu_program {
-    CUmodule module;
-};
-struct gpu_kernel {
-    CUfunction function;
-};
-
-static cuda_device *own(gpu_device *d) { return (cuda_device *)d; }
-
-static facet_status failed(const cuda_device *c, CUresult code, const char *what, facet_error *err) {
+facet_status cuda_failed(const cuda_device *c, CUresult code, const char *what, facet_error *err) {
     const char *name = NULL;
     if (c->cu.GetErrorName(code, &name) != CUDA_SUCCESS || !name) name = "an unknown error";
     facet_status status = code == CUDA_ERROR_OUT_OF_MEMORY ? FACET_ERROR_MEMORY : FACET_ERROR_STATE;
     return error_set(err, status, "%s: %s gave %s", c->base.limits.name, what, name);
 }
 
-/* The context is the calling thread's for the time of one call only: threads change, and have contexts of their own.
- */
-static CUresult enter(cuda_device *c) { return c->cu.CtxPushCurrent(c->context); }
-static void leave(cuda_device *c) {
+CUresult cuda_enter(cuda_device *c) { return c->cu.CtxPushCurrent(c->context); }
+void cuda_leave(cuda_device *c) {
     CUcontext old;
     c->cu.CtxPopCurrent(&old);
 }
@@ -54,12 +30,12 @@ static facet_status find_device(cuda_device *c, size_t index, facet_error *err) 
     CUresult code = c->cu.Init(0);
     if (code == CUDA_SUCCESS) code = c->cu.DeviceGetCount(&n);
     if (code != CUDA_SUCCESS) {
-        failed(c, code, "cuInit", err);
+        cuda_failed(c, code, "cuInit", err);
         return error_set(err, FACET_ERROR_UNSUPPORTED, "there is a CUDA driver, but it does not start");
     }
     if (index >= (size_t)n) return error_set(err, FACET_ERROR_UNSUPPORTED, "there are %d CUDA devices, from 0 on", n);
     code = c->cu.DeviceGet(&c->id, (int)index);
-    return code == CUDA_SUCCESS ? FACET_OK : failed(c, code, "cuDeviceGet", err);
+    return code == CUDA_SUCCESS ? FACET_OK : cuda_failed(c, code, "cuDeviceGet", err);
 }
 
 static int attribute(const cuda_device *c, int what) {
@@ -78,6 +54,7 @@ static facet_status probe(cuda_device *c, facet_error *err) {
     c->cu.DeviceTotalMem(&memory, c->id);
     c->capability = attribute(c, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) * 10 +
                     attribute(c, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
+    c->overlaps = c->capability >= CUDA_OVERLAP_CAPABILITY && c->cu.LaunchKernelEx;
     l->kind = "cuda";
     l->memory_bytes = l->buffer_bytes = memory;
     l->group = (size_t)attribute(c, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
@@ -93,21 +70,26 @@ static facet_status open_stream(cuda_device *c, facet_error *err) {
     CUresult code = c->cu.PrimaryCtxRetain(&c->context, c->id);
     if (code != CUDA_SUCCESS) {
         c->context = NULL;
-        return failed(c, code, "cuDevicePrimaryCtxRetain", err);
+        return cuda_failed(c, code, "cuDevicePrimaryCtxRetain", err);
     }
-    code = enter(c);
-    if (code != CUDA_SUCCESS) return failed(c, code, "cuCtxPushCurrent", err);
+    code = cuda_enter(c);
+    if (code != CUDA_SUCCESS) return cuda_failed(c, code, "cuCtxPushCurrent", err);
     code = c->cu.StreamCreate(&c->stream, CU_STREAM_NON_BLOCKING);
-    leave(c);
+    cuda_leave(c);
     if (code != CUDA_SUCCESS) c->stream = NULL;
-    return code == CUDA_SUCCESS ? FACET_OK : failed(c, code, "cuStreamCreate", err);
+    return code == CUDA_SUCCESS ? FACET_OK : cuda_failed(c, code, "cuStreamCreate", err);
 }
 
 static void device_close(gpu_device *d) {
-    cuda_device *c = own(d);
-    if (c->stream && enter(c) == CUDA_SUCCESS) {
+    cuda_device *c = cuda_own(d);
+    bool entered = c->stream && cuda_enter(c) == CUDA_SUCCESS;
+    if (entered) c->cu.StreamSynchronize(c->stream);
+    cuda_graphs_close(c);
+    cuda_stages_close(c);
+    cuda_launches_close(c);
+    if (entered) {
         c->cu.StreamDestroy(c->stream);
-        leave(c);
+        cuda_leave(c);
     }
     if (c->context) c->cu.PrimaryCtxRelease(c->id);
     nvrtc_api_close(&c->nvrtc);
@@ -117,180 +99,44 @@ static void device_close(gpu_device *d) {
 
 /* ---- memory */
 
-static CUdeviceptr address(const gpu_buffer *b, uint64_t at) { return (CUdeviceptr)(uintptr_t)b->handle + at; }
-
 static facet_status buffer_new(gpu_device *d, gpu_buffer *out, uint64_t n_bytes, facet_error *err) {
-    cuda_device *c = own(d);
+    cuda_device *c = cuda_own(d);
     CUdeviceptr memory = 0;
     *out = (gpu_buffer){0};
-    CUresult code = enter(c);
-    if (code != CUDA_SUCCESS) return failed(c, code, "cuCtxPushCurrent", err);
+    CUresult code = cuda_enter(c);
+    if (code != CUDA_SUCCESS) return cuda_failed(c, code, "cuCtxPushCurrent", err);
     code = c->cu.MemAlloc(&memory, (size_t)n_bytes);
-    leave(c);
-    if (code != CUDA_SUCCESS) return failed(c, code, "cuMemAlloc", err);
+    cuda_leave(c);
+    if (code != CUDA_SUCCESS) return cuda_failed(c, code, "cuMemAlloc", err);
     *out = (gpu_buffer){.handle = (void *)(uintptr_t)memory, .n_bytes = n_bytes};
     return FACET_OK;
 }
 
 static void buffer_release(gpu_device *d, gpu_buffer *b) {
-    cuda_device *c = own(d);
-    if (b->handle && enter(c) == CUDA_SUCCESS) {
-        c->cu.MemFree(address(b, 0));
-        leave(c);
+    cuda_device *c = cuda_own(d);
+    if (b->handle && cuda_enter(c) == CUDA_SUCCESS) {
+        c->cu.MemFree(cuda_address(b, 0));
+        cuda_leave(c);
     }
     *b = (gpu_buffer){0};
-}
-
-/* Memory of malloc is copied to the driver's own before the call returns. */
-static facet_status buffer_write(gpu_device *d, const gpu_buffer *to, uint64_t at, const void *data, size_t n_bytes,
-                                 facet_error *err) {
-    cuda_device *c = own(d);
-    CUresult code = enter(c);
-    if (code != CUDA_SUCCESS) return failed(c, code, "cuCtxPushCurrent", err);
-    code = c->cu.MemcpyHtoDAsync(address(to, at), data, n_bytes, c->stream);
-    leave(c);
-    return code == CUDA_SUCCESS ? FACET_OK : failed(c, code, "cuMemcpyHtoDAsync", err);
-}
-
-static facet_status buffer_read(gpu_device *d, const gpu_buffer *from, uint64_t at, void *data, size_t n_bytes,
-                                facet_error *err) {
-    cuda_device *c = own(d);
-    CUresult code = enter(c);
-    if (code != CUDA_SUCCESS) return failed(c, code, "cuCtxPushCurrent", err);
-    code = c->cu.MemcpyDtoHAsync(data, address(from, at), n_bytes, c->stream);
-    CUresult end = c->cu.StreamSynchronize(c->stream); /* whatever happened, nothing writes to `data` afterwards */
-    leave(c);
-    if (code == CUDA_SUCCESS) code = end;
-    return code == CUDA_SUCCESS ? FACET_OK : failed(c, code, "reading from the device", err);
-}
-
-static facet_status copy(gpu_device *d, const gpu_buffer *to, uint64_t to_at, const gpu_buffer *from,
-                         uint64_t from_at, uint64_t n_bytes, facet_error *err) {
-    cuda_device *c = own(d);
-    CUresult code = enter(c);
-    if (code != CUDA_SUCCESS) return failed(c, code, "cuCtxPushCurrent", err);
-    code = c->cu.MemcpyDtoDAsync(address(to, to_at), address(from, from_at), (size_t)n_bytes, c->stream);
-    leave(c);
-    return code == CUDA_SUCCESS ? FACET_OK : failed(c, code, "cuMemcpyDtoDAsync", err);
-}
-
-/* ---- programs */
-
-/* A cubin does not depend on the driver. */
-static gpu_cache_key key_of(const cuda_device *c, const gpu_source *source) {
-    gpu_limits part = {.kind = "cuda"};
-    snprintf(part.name, sizeof part.name, "sm_%d", c->capability);
-    return gpu_cache_key_of(&part, source, CUDA_COMPILE_OPTIONS);
-}
-
-static facet_status find_cubin(cuda_device *c, const gpu_source *source, const char *cache, buffer *out,
-                               facet_error *err) {
-    gpu_cache_key key = key_of(c, source);
-    if (gpu_cache_read(cache, &key, out)) return FACET_OK;
-    if (!c->nvrtc.library) FACET_TRY(nvrtc_api_open(&c->nvrtc, err));
-    FACET_TRY(cuda_compile(&c->nvrtc, source, c->capability, out, err));
-    gpu_cache_write(cache, &key, out->data, out->n);
-    return FACET_OK;
-}
-
-static facet_status load_module(cuda_device *c, CUmodule *out, const void *cubin, facet_error *err) {
-    CUresult code = enter(c);
-    if (code != CUDA_SUCCESS) return failed(c, code, "cuCtxPushCurrent", err);
-    code = c->cu.ModuleLoadData(out, cubin);
-    leave(c);
-    return code == CUDA_SUCCESS ? FACET_OK : failed(c, code, "cuModuleLoadData", err);
-}
-
-static facet_status program_new(gpu_device *d, gpu_program **out, const gpu_source *source, const char *cache,
-                                facet_error *err) {
-    cuda_device *c = own(d);
-    buffer cubin;
-    *out = NULL;
-    gpu_program *p = calloc(1, sizeof *p);
-    if (!p) return error_memory(err, sizeof *p);
-    facet_status status = find_cubin(c, source, cache, &cubin, err);
-    if (status == FACET_OK) {
-        status = load_module(c, &p->module, cubin.data, err);
-        buffer_free(&cubin);
-    }
-    if (status != FACET_OK)
-        free(p);
-    else
-        *out = p;
-    return status;
-}
-
-static void program_free(gpu_device *d, gpu_program *p) {
-    cuda_device *c = own(d);
-    if (p && enter(c) == CUDA_SUCCESS) {
-        c->cu.ModuleUnload(p->module);
-        leave(c);
-    }
-    free(p);
-}
-
-static facet_status kernel_new(gpu_device *d, gpu_kernel **out, gpu_program *p, const char *name, facet_error *err) {
-    cuda_device *c = own(d);
-    *out = NULL;
-    gpu_kernel *k = calloc(1, sizeof *k);
-    if (!k) return error_memory(err, sizeof *k);
-    CUresult code = enter(c);
-    if (code == CUDA_SUCCESS) {
-        code = c->cu.ModuleGetFunction(&k->function, p->module, name);
-        leave(c);
-    }
-    if (code != CUDA_SUCCESS) {
-        free(k);
-        return failed(c, code, name, err);
-    }
-    *out = k;
-    return FACET_OK;
-}
-
-static void kernel_free(gpu_device *d, gpu_kernel *k) {
-    (void)d;
-    free(k);
-}
-
-static facet_status launch(gpu_device *d, gpu_kernel *k, size_t groups_x, size_t groups_y, size_t group,
-                           const gpu_argument *arguments, size_t n_arguments, facet_error *err) {
-    cuda_device *c = own(d);
-    uint64_t values[MAX_LAUNCH_ARGUMENTS];
-    void *pointers[MAX_LAUNCH_ARGUMENTS];
-    if (n_arguments > MAX_LAUNCH_ARGUMENTS || groups_x > INT32_MAX || groups_y > UINT16_MAX) {
-        return error_set(err, FACET_ERROR_INTERNAL, "a launch of %zu x %zu groups with %zu arguments is too large",
-                         groups_x, groups_y, n_arguments);
-    }
-    for (size_t i = 0; i < n_arguments; i++) {
-        const gpu_argument *a = &arguments[i];
-        pointers[i] = &values[i];
-        switch (a->type) {
-        case GPU_BUFFER: values[i] = address(a->buffer, 0); break;
-        case GPU_INT: memcpy(&values[i], &a->i, sizeof a->i); break;
-        case GPU_FLOAT: memcpy(&values[i], &a->f, sizeof a->f); break;
-        case GPU_WIDE: values[i] = a->wide; break;
-        }
-    }
-    CUresult code = enter(c);
-    if (code != CUDA_SUCCESS) return failed(c, code, "cuCtxPushCurrent", err);
-    code = c->cu.LaunchKernel(k->function, (unsigned)groups_x, (unsigned)groups_y, 1, (unsigned)group, 1, 1, 0,
-                              c->stream, pointers, NULL);
-    leave(c);
-    return code == CUDA_SUCCESS ? FACET_OK : failed(c, code, "cuLaunchKernel", err);
 }
 
 static const gpu_driver driver = {
     .close = device_close,
     .buffer_new = buffer_new,
     .buffer_free = buffer_release,
-    .write = buffer_write,
-    .read = buffer_read,
-    .copy = copy,
-    .program_new = program_new,
-    .program_free = program_free,
-    .kernel_new = kernel_new,
-    .kernel_free = kernel_free,
-    .launch = launch,
+    .write = cuda_write,
+    .stage = cuda_stage_take,
+    .send = cuda_stage_send,
+    .read = cuda_read,
+    .copy = cuda_copy,
+    .program_new = cuda_program_new,
+    .program_free = cuda_program_free,
+    .kernel_new = cuda_kernel_new,
+    .kernel_free = cuda_kernel_free,
+    .launch = cuda_launch_one,
+    .begin = cuda_begin,
+    .end = cuda_end,
 };
 
 facet_status cuda_device_open(gpu_device **out, size_t index, facet_error *err) {
@@ -301,6 +147,7 @@ facet_status cuda_device_open(gpu_device **out, size_t index, facet_error *err) 
     facet_status status = cuda_api_open(&c->cu, err);
     if (status == FACET_OK) status = find_device(c, index, err);
     if (status == FACET_OK) status = probe(c, err);
+    if (status == FACET_OK) status = cuda_launches_open(c, err);
     if (status == FACET_OK) status = open_stream(c, err);
     if (status != FACET_OK)
         device_close(&c->base);

@@ -62,6 +62,10 @@ typedef struct gpu_driver {
     void (*buffer_free)(gpu_device *d, gpu_buffer *b);
     facet_status (*write)(gpu_device *d, const gpu_buffer *to, uint64_t at, const void *data, size_t n_bytes,
                           facet_error *err);
+    /* Writing without a copy: `stage` gives room of at least n_bytes, `send` writes what was put there, before the
+     * next `stage`. The device copies one room while the next is filled. NULL, both: `write` does as well. */
+    facet_status (*stage)(gpu_device *d, size_t n_bytes, void **out, facet_error *err);
+    facet_status (*send)(gpu_device *d, const gpu_buffer *to, uint64_t at, facet_error *err);
     facet_status (*read)(gpu_device *d, const gpu_buffer *from, uint64_t at, void *data, size_t n_bytes,
                          facet_error *err);
     facet_status (*copy)(gpu_device *d, const gpu_buffer *to, uint64_t to_at, const gpu_buffer *from,
@@ -75,6 +79,10 @@ typedef struct gpu_driver {
     /* groups_x times groups_y groups of `group` work items. */
     facet_status (*launch)(gpu_device *d, gpu_kernel *k, size_t groups_x, size_t groups_y, size_t group,
                            const gpu_argument *arguments, size_t n_arguments, facet_error *err);
+    /* The launches between these two are a step: most likely the same come again. They may all be carried out at the
+     * end; nothing but launches is asked for in between. NULL, both: the kind makes nothing of it. */
+    void (*begin)(gpu_device *d);
+    facet_status (*end)(gpu_device *d, facet_error *err);
 } gpu_driver;
 
 /* The beginning of every kind's own struct. */

@@ -141,6 +141,9 @@ struct gpu {
                sizeof((const gpu_argument[]){__VA_ARGS__}) / sizeof(gpu_argument))
 void gpu_launch(gpu *g, gpu_kernel *k, size_t groups_x, size_t groups_y, size_t group, const gpu_argument *arguments,
                 size_t n_arguments);
+/* Around the launches of a step. */
+void gpu_begin(gpu *g);
+void gpu_end(gpu *g);
 void gpu_write(gpu *g, const gpu_buffer *to, const void *data, size_t n_bytes);
 void gpu_read_at(gpu *g, const gpu_buffer *from, size_t first, float *out, size_t n_floats);
 

@@ -7,6 +7,14 @@ void gpu_launch(gpu *g, gpu_kernel *k, size_t groups_x, size_t groups_y, size_t 
     g->status = g->device->driver->launch(g->device, k, groups_x, groups_y, group, arguments, n_arguments, &g->error);
 }
 
+void gpu_begin(gpu *g) {
+    if (g->device->driver->begin) g->device->driver->begin(g->device);
+}
+
+void gpu_end(gpu *g) {
+    if (g->status == FACET_OK && g->device->driver->end) g->status = g->device->driver->end(g->device, &g->error);
+}
+
 void gpu_write(gpu *g, const gpu_buffer *to, const void *data, size_t n_bytes) {
     if (g->status != FACET_OK || n_bytes == 0) return;
     g->status = g->device->driver->write(g->device, to, 0, data, n_bytes, &g->error);

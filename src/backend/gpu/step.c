@@ -106,7 +106,9 @@ facet_status gpu_step(gpu *g, forward *f, const float **hidden, size_t *n_hidden
     send_ple(g, f);
     note_adapters(g, f);
     gpu_write(g, &g->x, f->x, f->n_rows * n_embd * sizeof(float));
+    gpu_begin(g);
     gpu_layers(g);
+    gpu_end(g);
     if (to_end)
         gpu_read_at(g, &g->hidden, 0, g->host_hidden, g->n_wanted * n_embd);
     else
@@ -123,7 +125,9 @@ facet_status gpu_head(gpu *g, const float *hidden, size_t n_rows, float *logits,
     g->n_row_sets = n_rows;
     gpu_adapters_begin(g, g->row_sets, n_rows);
     gpu_write(g, &g->normed, hidden, n_rows * g->h->n_embd * sizeof(float));
+    gpu_begin(g);
     gpu_logits(g, &g->normed, n_rows);
+    gpu_end(g);
     gpu_read_at(g, &g->logits, 0, logits, n_rows * g->h->n_vocab);
     if (g->status != FACET_OK && err) *err = g->error;
     return g->status;

@@ -1,5 +1,5 @@
-/* The weights' way into the device's memory: planned, then streamed from where they lie, a few megabytes at a time.
- * See parts.h. */
+/* The weights' way into the device's memory: planned, then streamed from where they lie, a few megabytes at a time:
+ * one piece is packed by all threads while the device copies the one before it. See parts.h. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,6 +146,7 @@ void gpu_weights_close(gpu *g) {
 /* Groups of rows on their way, packed by all threads. */
 typedef struct upload {
     uint8_t *done;          /* [n_matrices]: two names may stand for one matrix */
+    uint32_t *own_stage;    /* NULL: the device has memory for it */
     uint32_t *stage, *work; /* work: a row for each thread */
     size_t work_words;
     const weight *w;
@@ -172,6 +173,21 @@ static facet_status tell(gpu *g, const upload *u, facet_error *err) {
     return error_set(err, FACET_ERROR_CANCELLED, "cancelled by the caller");
 }
 
+/* Where the next rows are packed: the device's memory for that, or our own. */
+static facet_status take_stage(gpu *g, upload *u, size_t n_bytes, facet_error *err) {
+    void *stage = u->own_stage;
+    if (g->device->driver->stage) FACET_TRY(g->device->driver->stage(g->device, n_bytes, &stage, err));
+    u->stage = stage;
+    return FACET_OK;
+}
+
+static facet_status send_stage(gpu *g, const upload *u, const gpu_buffer *to, uint64_t at, size_t n_bytes,
+                               facet_error *err) {
+    const gpu_driver *driver = g->device->driver;
+    return driver->stage ? driver->send(g->device, to, at, err)
+                         : driver->write(g->device, to, at, u->stage, n_bytes, err);
+}
+
 static facet_status send_matrix(gpu *g, const weight *w, void *ctx, facet_error *err) {
     upload *u = ctx;
     const gpu_matrix *m = &g->matrices[w->index];
@@ -182,9 +198,9 @@ static facet_status send_matrix(gpu *g, const weight *w, void *ctx, facet_error 
     size_t most = STAGE_BYTES / group_bytes ? STAGE_BYTES / group_bytes : 1;
     for (u->first = 0; u->first < total; u->first += u->n) {
         u->n = total - u->first < most ? total - u->first : most;
+        FACET_TRY(take_stage(g, u, u->n * group_bytes, err));
         pool_run(g->threads, pack_main, u);
-        FACET_TRY(g->device->driver->write(g->device, &m->words, (uint64_t)u->first * group_bytes, u->stage,
-                                           u->n * group_bytes, err));
+        FACET_TRY(send_stage(g, u, &m->words, (uint64_t)u->first * group_bytes, u->n * group_bytes, err));
         u->n_sent += u->n * group_bytes;
         FACET_TRY(tell(g, u, err));
     }
@@ -220,15 +236,15 @@ facet_status gpu_weights_upload(gpu *g, facet_error *err) {
     if (stage_words < STAGE_BYTES / sizeof(uint32_t)) stage_words = STAGE_BYTES / sizeof(uint32_t);
     vectors v = {.data = malloc((g->n_vectors + 1) * sizeof *v.data)};
     upload u = {.done = calloc(g->w->n_matrices, 1),
-                .stage = malloc(stage_words * sizeof *u.stage),
+                .own_stage = g->device->driver->stage ? NULL : malloc(stage_words * sizeof *u.stage),
                 .work = malloc(words * (size_t)pool_size(g->threads) * sizeof *u.work),
                 .work_words = words};
     for (size_t i = 0; i < g->w->n_matrices; i++) u.n_bytes += g->matrices[i].words.n_bytes;
-    bool ok = v.data && u.done && u.stage && u.work;
+    bool ok = v.data && u.done && u.work && (u.own_stage || g->device->driver->stage);
     facet_status status = ok ? upload_all(g, &u, &v, err) : error_memory(err, stage_words * sizeof *u.stage);
     free(v.data);
     free(u.done);
-    free(u.stage);
+    free(u.own_stage);
     free(u.work);
     return status;
 }
