@@ -150,6 +150,8 @@ static facet_status use_device(backend *b, const weights *w, const cpu_table *cp
                            .ubatch = o->ubatch,
                            .max_context = o->max_context,
                            .cache = o->cache,
+                           .log = o->log,
+                           .log_ctx = o->log_ctx,
                            .progress = o->progress,
                            .progress_ctx = o->progress_ctx};
     FACET_TRY(gpu_new(&b->gpu, device, b->h, w, cpu, threads, kv, &options, err));
