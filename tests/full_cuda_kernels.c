@@ -10,17 +10,19 @@
 
 static nvrtc_api nvrtc; /* of this test */
 
-/* The dialect and two texts; the last may be empty. */
-static void compile(int capability, const char *defines, gpu_text first, gpu_text second) {
-    const gpu_text texts[] = {GPU_TEXT(dialect), first, second};
-    const char *pieces[3];
-    size_t sizes[3];
-    for (size_t i = 0; i < 3; i++) {
+enum { N_TEXTS = 3 };
+
+/* The dialect and the texts behind it; the last may be empty. */
+static void compile_texts(int capability, const char *defines, const gpu_text more[N_TEXTS]) {
+    const gpu_text texts[] = {GPU_TEXT(dialect), more[0], more[1], more[2]};
+    const char *pieces[1 + N_TEXTS];
+    size_t sizes[1 + N_TEXTS];
+    for (size_t i = 0; i < 1 + N_TEXTS; i++) {
         pieces[i] = texts[i].begin;
         sizes[i] = texts[i].n_bytes;
     }
     gpu_source source = {
-        .name = "kernels.cu", .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 3};
+        .name = "kernels.cu", .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 1 + N_TEXTS};
     facet_error error;
     buffer out;
     assert_ok(cuda_compile(&nvrtc, &source, capability, &out, &error), &error);
@@ -29,6 +31,21 @@ static void compile(int capability, const char *defines, gpu_text first, gpu_tex
 }
 
 static const gpu_text nothing = {"", 0};
+
+static void compile(int capability, const char *defines, gpu_text first, gpu_text second) {
+    compile_texts(capability, defines, (const gpu_text[N_TEXTS]){first, second, nothing});
+}
+
+/* The heads of real models, and of those that share keys and values. */
+static void compile_heads(int capability, const char *kv) {
+    static const int heads[][2] = {{256, 8}, {512, 8}, {256, 2}, {64, 1}};
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        char defines[100];
+        snprintf(defines, sizeof defines, "-DGROUP=128 -DHEAD=%d -DHEADS=%d -D%s", heads[i][0], heads[i][1], kv);
+        compile_texts(capability, defines,
+                      (const gpu_text[]){GPU_TEXT(pages), GPU_TEXT(attention_cuda), GPU_TEXT(attention_tiles)});
+    }
+}
 
 static void compile_product(int capability, quant_type type) {
     const rows_format *f = rows_format_of(type);
@@ -49,7 +66,8 @@ static void compile_all(int capability) {
     for (size_t i = 0; i < 3; i++) {
         char defines[100];
         snprintf(defines, sizeof defines, "-DGROUP=128 -DMAX_HEAD=512 -D%s", kv[i]);
-        compile(capability, defines, GPU_TEXT(attention), nothing);
+        compile(capability, defines, GPU_TEXT(pages), GPU_TEXT(attention));
+        compile_heads(capability, kv[i]);
     }
     for (int type = 0; type < QUANT_N_TYPES; type++) compile_product(capability, (quant_type)type);
 }

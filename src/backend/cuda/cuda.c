@@ -56,6 +56,7 @@ static facet_status probe(cuda_device *c, facet_error *err) {
                     attribute(c, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
     c->overlaps = c->capability >= CUDA_OVERLAP_CAPABILITY && c->cu.LaunchKernelEx;
     l->kind = "cuda";
+    l->warps = true;
     l->memory_bytes = l->buffer_bytes = memory;
     l->group = (size_t)attribute(c, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
     l->local_bytes = (size_t)attribute(c, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK);

@@ -4,6 +4,9 @@
 
 #include "backend/gpu/parts.h"
 
+/* A row, its place in the list of those that go alone, a tile of its own for each kind of layer. */
+enum { ROW_INTS = 4 + 1 + 2 * 2 };
+
 static size_t max_of(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Pages of own layers only; the other layers' are on the host. */
@@ -48,7 +51,7 @@ static facet_status take_tables(gpu *g, bool only_count, facet_error *err) {
     for (uint32_t i = 0; i < g->h->n_layer; i++) g->pairs[g->h->layers[i].sliding] = g->h->layers[i].head_dim / 2;
     g->angle_width = 2 * (g->pairs[0] + g->pairs[1]);
     g->tables_capacity = 2 * g->ubatch * (g->options.max_context / CPU_PAGE + 1);
-    for (int i = 0; i < 2; i++) FACET_TRY(take_rows(g, &g->rows[i], 4, only_count, err));
+    for (int i = 0; i < 2; i++) FACET_TRY(take_rows(g, &g->rows[i], ROW_INTS, only_count, err));
     FACET_TRY(take_rows(g, &g->index, 1, only_count, err));
     FACET_TRY(take_rows(g, &g->angles, g->angle_width, only_count, err));
     return gpu_take(g, &g->tables, (uint64_t)g->tables_capacity * 4, only_count, err);
@@ -78,14 +81,28 @@ static facet_status take_experts(gpu *g, bool only_count, facet_error *err) {
     return take_rows(g, &g->slot_out, used * h->n_embd, only_count, err);
 }
 
+/* What attention keeps between launches. Devices with warps keep scores, and for prompts every head's outputs. */
+static facet_status take_spans(gpu *g, bool only_count, facet_error *err) {
+    size_t n_head = 0, row;
+    for (uint32_t i = 0; i < g->h->n_layer; i++) n_head = max_of(n_head, g->h->layers[i].n_head);
+    g->n_partials = GPU_PARTIALS;
+    if (g->device->limits.warps) {
+        row = n_head * gpu_groups(g->options.max_context, CPU_SPAN) * CPU_SPAN;
+        g->n_partials = max_of(g->n_partials, g->ubatch * n_head);
+        g->scores_floats = row * g->ubatch < GPU_SCORES ? row * g->ubatch : max_of(row, GPU_SCORES);
+        FACET_TRY(gpu_take(g, &g->scores, (uint64_t)g->scores_floats * 4, only_count, err));
+    }
+    uint64_t floats = (uint64_t)g->n_partials * (hparams_max_head_dim(g->h) + 2);
+    return gpu_take(g, &g->partial, floats * 4, only_count, err);
+}
+
 static facet_status take_attention(gpu *g, bool only_count, facet_error *err) {
     const hparams *h = g->h;
     FACET_TRY(take_rows(g, &g->q, hparams_max_q(h), only_count, err));
     FACET_TRY(take_rows(g, &g->q_gathered, hparams_max_q(h), only_count, err));
     FACET_TRY(take_rows(g, &g->k, hparams_max_kv(h), only_count, err));
     FACET_TRY(take_rows(g, &g->v, hparams_max_kv(h), only_count, err));
-    g->partial_floats = GPU_PARTIALS * (hparams_max_head_dim(h) + 2);
-    return gpu_take(g, &g->partial, (uint64_t)g->partial_floats * 4, only_count, err);
+    return take_spans(g, only_count, err);
 }
 
 static facet_status take_stream(gpu *g, bool only_count, facet_error *err) {
@@ -105,7 +122,7 @@ static facet_status take_host(gpu *g, facet_error *err) {
     for (int part = 0; part < 2; part++) {
         width = max_of(width, (g->part_end[part] - g->part_first[part]) * g->h->n_ple);
     }
-    size_t ints = max_of(g->tables_capacity, 4 * g->ubatch), floats = g->ubatch * width;
+    size_t ints = max_of(g->tables_capacity, ROW_INTS * g->ubatch), floats = g->ubatch * width;
     g->host_ints = malloc(ints * sizeof *g->host_ints);
     g->host_floats = malloc(floats * sizeof *g->host_floats);
     g->host_hidden = malloc(g->ubatch * g->h->n_embd * sizeof *g->host_hidden);
@@ -142,12 +159,12 @@ facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_
 }
 
 void gpu_memory_close(gpu *g) {
-    gpu_buffer *all[] = {&g->pool[0],  &g->pool[1],    &g->rows[0],  &g->rows[1], &g->index,    &g->tables,
-                         &g->angles,   &g->x,          &g->gathered, &g->x0,      &g->normed,   &g->y,
-                         &g->q,        &g->q_gathered, &g->k,        &g->v,       &g->ff,       &g->up,
-                         &g->ple_a[0], &g->ple_a[1],   &g->ple[0],   &g->ple[1],  &g->ple_rows, &g->hidden,
-                         &g->logits,   &g->partial,    &g->router,   &g->e,       &g->chosen,   &g->factor,
-                         &g->slot_mid, &g->slot_both,  &g->slot_out};
+    gpu_buffer *all[] = {&g->pool[0],  &g->pool[1],    &g->rows[0],   &g->rows[1], &g->index,    &g->tables,
+                         &g->angles,   &g->x,          &g->gathered,  &g->x0,      &g->normed,   &g->y,
+                         &g->q,        &g->q_gathered, &g->k,         &g->v,       &g->ff,       &g->up,
+                         &g->ple_a[0], &g->ple_a[1],   &g->ple[0],    &g->ple[1],  &g->ple_rows, &g->hidden,
+                         &g->logits,   &g->partial,    &g->scores,    &g->router,  &g->e,        &g->chosen,
+                         &g->factor,   &g->slot_mid,   &g->slot_both, &g->slot_out};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) g->device->driver->buffer_free(g->device, all[i]);
     for (int kind = 0; kind < ROWS_N_INPUTS; kind++) {
         g->device->driver->buffer_free(g->device, &g->input.codes[kind]);

@@ -21,10 +21,14 @@
     X(lora_add)
 /* clang-format on */
 #define GPU_ATTENTION(X) X(finish_heads) X(attend) X(attend_merge)
+#define GPU_HEADS(X)     X(finish_lanes) X(score_keys) X(sum_values) X(attend_tiles)
 
 /* A product's programs: one token, PRODUCT_TOKENS together, slots of experts. */
 /* Spans of single heads that attention computes side by side at most. */
 enum { GPU_PARTIALS = 4096 };
+/* Of devices with warps: queries of a tile; the fewest rows of a sequence in a step for which tiles are made; floats
+ * for scores between two launches, unless one row needs more. */
+enum { GPU_TILE = 16, GPU_TILE_ROWS = 64, GPU_SCORES = 4 << 20 };
 
 enum { PRODUCT_ONE, PRODUCT_MANY, PRODUCT_EXPERTS, PRODUCT_VARIANTS, PRODUCT_TOKENS = 8, PRODUCT_SPLIT = 8 };
 
@@ -51,6 +55,24 @@ typedef struct gpu_input {
     gpu_buffer codes[ROWS_N_INPUTS], scales[ROWS_N_INPUTS], sums[ROWS_N_INPUTS];
 } gpu_input;
 
+/* Attention of one kind of layers (KV_FULL, KV_SLIDING) on a device with warps. */
+typedef struct gpu_heads {
+    gpu_program *program; /* NULL: the kernels for any device do it */
+#define X(name) gpu_kernel *name;
+    GPU_HEADS(X)
+#undef X
+    size_t together;     /* query heads of a KV head that a group computes together */
+    size_t rows_of_tile; /* with all heads of a KV head, as far as a tile takes them */
+} gpu_heads;
+
+/* How attention is shared out among groups, for the rows of one part of the layers. Which rows go alone and which in
+ * tiles stands in the buffer `rows`, behind the rows. */
+typedef struct gpu_shares {
+    size_t n_single, single_at;
+    size_t n_tiles[2], tiles_at[2];               /* by kind of layer */
+    size_t first_span[2], n_spans[2], longest[2]; /* of all rows; the most spans of one row */
+} gpu_shares;
+
 typedef struct gpu_adapter gpu_adapter;
 
 /* A product that was launched, for its adapters. */
@@ -76,13 +98,14 @@ struct gpu {
     facet_error error;
 
     size_t group, product_rows; /* work items of ordinary kernels; rows of a product's group */
-    gpu_program *steps_program, *attention_program, *product_programs[QUANT_N_TYPES][PRODUCT_VARIANTS][2];
-    gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS][2]; /* for buffers, for images */
-    bool dot[QUANT_N_TYPES];                                         /* with packed inner products */
+    gpu_program *steps_program, *attention_program, *product_programs[QUANT_N_TYPES][PRODUCT_VARIANTS];
+    gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS];
 #define X(name) gpu_kernel *name;
     GPU_STEPS(X)
     GPU_ATTENTION(X)
 #undef X
+    gpu_heads heads[KV_KINDS];
+    size_t tile_rows; /* GPU_TILE_ROWS */
 
     gpu_matrix *matrices; /* [w->n_matrices] by weight.index */
     gpu_buffer vectors;
@@ -96,7 +119,7 @@ struct gpu {
 
     /* a step's rows */
     size_t n_rows, n_wanted;
-    gpu_buffer rows[2]; /* [ubatch][4] of all rows, of those that stay to the end */
+    gpu_buffer rows[2]; /* [ubatch][4] of all rows, of those that stay to the end; then lists, see gpu_shares */
     gpu_buffer index;   /* [ubatch] the wanted rows */
     gpu_buffer tables, angles;
     size_t tables_capacity; /* ints */
@@ -104,15 +127,16 @@ struct gpu {
     int32_t *host_ints;     /* of rows, index and tables, before they are sent */
     float *host_floats;     /* angles, or slices of the per-layer embeddings, before they are sent */
     size_t angle_width, pairs[2];
-    uint32_t part_first[2], part_end[2];    /* layers before and behind the point where rows leave */
-    int part;                               /* the present one */
-    size_t first_span[2][2], n_spans[2][2]; /* by part and kind of layer */
+    uint32_t part_first[2], part_end[2]; /* layers before and behind the point where rows leave */
+    int part;                            /* the present one */
+    gpu_shares shares[2];                /* by part */
 
     gpu_buffer x, gathered, x0, normed, y, q, q_gathered, k, v, ff, up, hidden, logits;
     gpu_buffer ple_a[2], ple[2], ple_rows; /* by part */
     gpu_buffer *x_now, *q_now;             /* x and q, or gathered and q_gathered */
-    gpu_buffer partial;
-    size_t partial_floats;
+    gpu_buffer partial, scores;
+    size_t n_partials; /* of single heads */
+    size_t scores_floats;
     gpu_input input;
     size_t n_hidden;
     float *host_hidden;           /* [ubatch][n_embd] */
@@ -133,7 +157,6 @@ struct gpu {
 
 #define GPU_BUF(b)  gpu_arg_buffer(&(b))
 #define GPU_PTR(b)  gpu_arg_buffer(b)
-#define GPU_IMG(b)  gpu_arg_image(b)
 #define GPU_I(i)    gpu_arg_int((int64_t)(i))
 #define GPU_F(f)    gpu_arg_float(f)
 #define GPU_WIDE(w) gpu_arg_wide(w)
@@ -154,14 +177,8 @@ static inline size_t gpu_groups(size_t n, size_t group) { return (n + group - 1)
 /* ---- programs.c */
 facet_status gpu_programs_open(gpu *g, facet_error *err);
 void gpu_programs_close(gpu *g);
-/* Of the matrices' formats, once they are known; those that are there stay. */
+/* Of the matrices' formats, once they are known. */
 facet_status gpu_products_open(gpu *g, facet_error *err);
-void gpu_products_close(gpu *g, quant_type type);
-
-/* ---- ways.c: what products of a device can have beyond the plain way */
-void gpu_ways_open(gpu *g);
-/* One way less for a format, whose programs are closed then. Returns which; NULL: it was the plain one already. */
-const char *gpu_ways_give_up(gpu *g, quant_type type);
 
 /* ---- memory.c: everything in the device's memory but weights is carved here; with g->device->... see there */
 facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_error *err);
@@ -183,7 +200,9 @@ void gpu_product(gpu *g, const weight *w, size_t first_row, size_t n_rows, size_
 /* The same for slots of experts: slot s belongs to the expert chosen[s] and to the prepared token s / per_row. */
 void gpu_product_slots(gpu *g, const weight *w, size_t n_slots, size_t per_row, const gpu_buffer *out, size_t ldo);
 
-/* ---- attention.c: launches only */
+/* ---- attention.c: launches, but for the first */
+/* Sends the n rows that stand in host_ints, four ints each as kernels/pages.cl has it, for a part of the layers. */
+void gpu_send_rows(gpu *g, int part, size_t n);
 /* The norms and angles of the projections q, k, v; k and v go to the cache. */
 void gpu_finish_heads(gpu *g, uint32_t layer);
 /* The rows' results take the place of their queries. */

@@ -23,21 +23,9 @@ static facet_status send_tables(gpu *g, const forward *f, facet_error *err) {
     return FACET_OK;
 }
 
-static void widen_spans(gpu *g, int part, int32_t position) {
-    for (int kind = 0; kind < KV_KINDS; kind++) {
-        size_t p = (size_t)position, window = g->h->window;
-        size_t first = (kind == KV_SLIDING && p + 1 > window ? p + 1 - window : 0) / CPU_SPAN, end = p / CPU_SPAN + 1;
-        size_t *known = &g->first_span[part][kind], *n = &g->n_spans[part][kind], known_end = *known + *n;
-        if (*n == 0 || first < *known) *known = first;
-        if (*n == 0 || end > known_end) known_end = end;
-        *n = known_end - *known;
-    }
-}
-
 /* A row: its position, its page tables, its angles. All rows, or those that stay to the end. */
 static void send_rows(gpu *g, const forward *f, int part) {
     size_t n = 0;
-    g->n_spans[part][0] = g->n_spans[part][1] = 0;
     for (size_t i = 0; i < f->n_rows; i++) {
         const pass_row *row = &f->rows[i];
         if (part == 1 && !row->wanted) continue;
@@ -47,9 +35,8 @@ static void send_rows(gpu *g, const forward *f, int part) {
         out[1] = (int32_t)g->table_at[row->segment];
         out[2] = (int32_t)(g->table_at[row->segment] + pages);
         out[3] = (int32_t)i;
-        widen_spans(g, part, row->position);
     }
-    send_ints(g, &g->rows[part], 4 * n);
+    gpu_send_rows(g, part, n);
     if (part == 0) return;
     g->n_wanted = n;
     for (size_t i = 0; i < n; i++) g->host_ints[i] = g->host_ints[4 * i + 3];

@@ -12,7 +12,10 @@
     .section .rodata
     TEXT(dialect, "dialect.cl")
     TEXT(steps, "steps.cl")
+    TEXT(pages, "pages.cl")
     TEXT(attention, "attention.cl")
+    TEXT(attention_cuda, "attention.cu")
+    TEXT(attention_tiles, "attention_tiles.cu")
     TEXT(blocks, "blocks.cl")
     TEXT(product, "product.cl")
     TEXT(product_float, "product_float.cl")
