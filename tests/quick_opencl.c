@@ -29,10 +29,12 @@ static void ask(void) {
     facet_device_list(look, &f);
 }
 
+/* Asks in another process first, since drivers crash; once, since one that has run does not outlive a fork. */
 static found find_or_skip(void) {
-    found f = {false, false};
-    if (!test_survives(ask)) skip();
-    facet_device_list(look, &f);
+    static found f;
+    static bool asked;
+    if (!asked && test_survives(ask)) facet_device_list(look, &f);
+    asked = true;
     if (!f.any) skip();
     return f;
 }

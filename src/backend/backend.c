@@ -1,6 +1,7 @@
 /* The choice between the CPU and devices, and the steps that both share. See backend.h. */
 #include "backend/backend.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,10 @@ struct backend {
     uint32_t first, end; /* the device's layers */
     facet_log_fn log;
     void *log_ctx;
-    char name[256];
+    /* What is told to threads that take no part in steps: of these nothing else may be touched. */
+    atomic_bool on_device;
+    _Atomic uint64_t device_bytes;
+    char name[256]; /* of the device; never changes, callers may keep it */
 };
 
 /* ---- devices by name */
@@ -127,6 +131,11 @@ static void tell(const backend *b, const char *format, const char *what) {
     b->log(b->log_ctx, line);
 }
 
+static void tell_state(backend *b) {
+    atomic_store(&b->device_bytes, b->gpu ? gpu_bytes(b->gpu) : 0);
+    atomic_store(&b->on_device, b->gpu != NULL);
+}
+
 static facet_status use_device(backend *b, const weights *w, const cpu_table *cpu, pool *threads, kv_cache *kv,
                                const backend_options *o, facet_error *err) {
     gpu_device *device;
@@ -141,6 +150,8 @@ static facet_status use_device(backend *b, const weights *w, const cpu_table *cp
                            .ubatch = o->ubatch,
                            .max_context = o->max_context,
                            .cache = o->cache,
+                           .log = o->log,
+                           .log_ctx = o->log_ctx,
                            .progress = o->progress,
                            .progress_ctx = o->progress_ctx};
     FACET_TRY(gpu_new(&b->gpu, device, b->h, w, cpu, threads, kv, &options, err));
@@ -154,7 +165,7 @@ facet_status backend_open(backend **out, forward *cpu_pass, const hparams *h, co
     *out = NULL;
     backend *b = calloc(1, sizeof *b);
     if (!b) return error_memory(err, sizeof *b);
-    *b = (backend){.cpu = cpu_pass, .h = h, .log = options->log, .log_ctx = options->log_ctx, .name = "the CPU"};
+    *b = (backend){.cpu = cpu_pass, .h = h, .log = options->log, .log_ctx = options->log_ctx};
     facet_error why;
     facet_status status = is_cpu(options->device) ? FACET_OK : use_device(b, w, cpu, threads, kv, options, &why);
     if (status == FACET_ERROR_CANCELLED) {
@@ -163,6 +174,7 @@ facet_status backend_open(backend **out, forward *cpu_pass, const hparams *h, co
     }
     if (status != FACET_OK) tell(b, "the CPU computes: %s", why.message);
     if (b->gpu) kv_cache_watch_copies(kv);
+    tell_state(b);
     *out = b;
     return FACET_OK;
 }
@@ -177,13 +189,13 @@ void backend_give_up(backend *b, const facet_error *why) {
     if (!b->gpu) return;
     gpu_free(b->gpu);
     b->gpu = NULL;
-    snprintf(b->name, sizeof b->name, "the CPU");
+    tell_state(b);
     tell(b, "the CPU takes over: %s", why->message);
 }
 
-const char *backend_name(const backend *b) { return b->name; }
-uint32_t backend_device_layers(const backend *b) { return b->gpu ? b->end - b->first : 0; }
-uint64_t backend_device_bytes(const backend *b) { return b->gpu ? gpu_bytes(b->gpu) : 0; }
+const char *backend_name(const backend *b) { return atomic_load(&b->on_device) ? b->name : "the CPU"; }
+uint32_t backend_device_layers(const backend *b) { return atomic_load(&b->on_device) ? b->end - b->first : 0; }
+uint64_t backend_device_bytes(const backend *b) { return atomic_load(&b->device_bytes); }
 
 /* ---- steps */
 
@@ -202,6 +214,7 @@ facet_status backend_step(backend *b, const forward_segment *segments, size_t n_
     forward_begin(b->cpu, segments, n_segments);
     if (b->first) forward_layers(b->cpu, 0, b->first);
     FACET_TRY(gpu_step(b->gpu, b->cpu, hidden, n_hidden, err));
+    tell_state(b); /* adapters may have come */
     if (has_head(b)) return FACET_OK;
     forward_layers(b->cpu, b->end, b->h->n_layer);
     forward_results(b->cpu, hidden, n_hidden);

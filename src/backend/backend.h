@@ -27,7 +27,8 @@ facet_status backend_open(backend **out, forward *cpu_pass, const hparams *h, co
                           pool *threads, kv_cache *kv, const backend_options *options, facet_error *err);
 void backend_free(backend *b);
 
-/* What computes: "the CPU", or the device with its layers. Lives as long as the back end. */
+/* What computes: "the CPU", or the device with its layers. Lives as long as the back end. These three may be asked by
+ * any thread at any time, also while a step goes on or the device is given up. */
 const char *backend_name(const backend *b);
 uint32_t backend_device_layers(const backend *b);
 uint64_t backend_device_bytes(const backend *b);

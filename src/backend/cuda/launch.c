@@ -67,6 +67,7 @@ static facet_status hand_over(cuda_device *c, bool whole, facet_error *err) {
 static uint64_t word_of(const gpu_argument *a) {
     uint64_t word = 0;
     switch (a->type) {
+    case GPU_IMAGE: /* there are none, see image_texels */
     case GPU_BUFFER: return cuda_address(a->buffer, 0);
     case GPU_INT: memcpy(&word, &a->i, sizeof a->i); break;
     case GPU_FLOAT: memcpy(&word, &a->f, sizeof a->f); break;

@@ -16,6 +16,7 @@ typedef struct gpu_kernel gpu_kernel;
 /* Memory of a device. All zeros: none. */
 typedef struct gpu_buffer {
     void *handle;
+    void *image; /* the same memory, read in another way; NULL: there is none */
     uint64_t n_bytes;
 } gpu_buffer;
 
@@ -28,10 +29,12 @@ typedef struct gpu_limits {
     size_t group;          /* work items of a group at most */
     size_t local_bytes;    /* memory of a group */
     bool processor;        /* the device is the host's processor */
+    bool dot;              /* it says that it has inner products of packed bytes */
+    uint64_t image_texels; /* of an image over a buffer at most; 0: there are none, or they are no faster */
     bool warps;            /* runs CUDA C: threads of a group exchange values in 32s */
 } gpu_limits;
 
-typedef enum gpu_argument_type { GPU_BUFFER, GPU_INT, GPU_FLOAT, GPU_WIDE } gpu_argument_type;
+typedef enum gpu_argument_type { GPU_BUFFER, GPU_IMAGE, GPU_INT, GPU_FLOAT, GPU_WIDE } gpu_argument_type;
 typedef struct gpu_argument {
     gpu_argument_type type;
     union {
@@ -43,6 +46,7 @@ typedef struct gpu_argument {
 } gpu_argument;
 
 static inline gpu_argument gpu_arg_buffer(const gpu_buffer *b) { return (gpu_argument){GPU_BUFFER, {.buffer = b}}; }
+static inline gpu_argument gpu_arg_image(const gpu_buffer *b) { return (gpu_argument){GPU_IMAGE, {.buffer = b}}; }
 static inline gpu_argument gpu_arg_int(int64_t i) { return (gpu_argument){GPU_INT, {.i = (int32_t)i}}; }
 static inline gpu_argument gpu_arg_float(float f) { return (gpu_argument){GPU_FLOAT, {.f = f}}; }
 static inline gpu_argument gpu_arg_wide(uint64_t wide) { return (gpu_argument){GPU_WIDE, {.wide = wide}}; }
@@ -61,6 +65,9 @@ typedef struct gpu_driver {
     void (*close)(gpu_device *d);
     facet_status (*buffer_new)(gpu_device *d, gpu_buffer *out, uint64_t n_bytes, facet_error *err);
     void (*buffer_free)(gpu_device *d, gpu_buffer *b);
+    /* b->image: its bytes in texels of `texel_words` words, 1 or 4. No copy. Where image_texels is 0: NULL. */
+    facet_status (*image_new)(gpu_device *d, gpu_buffer *b, size_t texel_words, facet_error *err);
+    void (*image_free)(gpu_device *d, gpu_buffer *b);
     facet_status (*write)(gpu_device *d, const gpu_buffer *to, uint64_t at, const void *data, size_t n_bytes,
                           facet_error *err);
     /* Writing without a copy: `stage` gives room of at least n_bytes, `send` writes what was put there, before the

@@ -47,6 +47,7 @@ static facet_status open_gpu(gpu *g, const kv_cache *kv, facet_error *err) {
     FACET_TRY(gpu_programs_open(g, err));
     FACET_TRY(gpu_weights_open(g, false, err));
     FACET_TRY(gpu_memory_open(g, kv, false, err));
+    gpu_ways_open(g);
     FACET_TRY(gpu_products_open(g, err));
     FACET_TRY(gpu_weights_upload(g, err));
     return gpu_check(g, err);

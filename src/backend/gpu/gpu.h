@@ -17,7 +17,9 @@ typedef struct gpu gpu;
 typedef struct gpu_options {
     uint32_t first, end; /* layers; the head goes with the last one */
     size_t ubatch, max_context;
-    const char *cache;          /* a directory for compiled programs, or NULL */
+    const char *cache; /* a directory for compiled programs, or NULL */
+    facet_log_fn log;  /* what the self-test switched off; NULL: nobody is told */
+    void *log_ctx;
     facet_progress_fn progress; /* of the upload, in KiB; NULL: none */
     void *progress_ctx;
 } gpu_options;

@@ -98,8 +98,9 @@ struct gpu {
     facet_error error;
 
     size_t group, product_rows; /* work items of ordinary kernels; rows of a product's group */
-    gpu_program *steps_program, *attention_program, *product_programs[QUANT_N_TYPES][PRODUCT_VARIANTS];
-    gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS];
+    gpu_program *steps_program, *attention_program, *product_programs[QUANT_N_TYPES][PRODUCT_VARIANTS][2];
+    gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS][2]; /* for buffers, for images */
+    bool dot[QUANT_N_TYPES];                                         /* with packed inner products */
 #define X(name) gpu_kernel *name;
     GPU_STEPS(X)
     GPU_ATTENTION(X)
@@ -157,6 +158,7 @@ struct gpu {
 
 #define GPU_BUF(b)  gpu_arg_buffer(&(b))
 #define GPU_PTR(b)  gpu_arg_buffer(b)
+#define GPU_IMG(b)  gpu_arg_image(b)
 #define GPU_I(i)    gpu_arg_int((int64_t)(i))
 #define GPU_F(f)    gpu_arg_float(f)
 #define GPU_WIDE(w) gpu_arg_wide(w)
@@ -177,8 +179,14 @@ static inline size_t gpu_groups(size_t n, size_t group) { return (n + group - 1)
 /* ---- programs.c */
 facet_status gpu_programs_open(gpu *g, facet_error *err);
 void gpu_programs_close(gpu *g);
-/* Of the matrices' formats, once they are known. */
+/* Of the matrices' formats, once they are known; those that are there stay. */
 facet_status gpu_products_open(gpu *g, facet_error *err);
+void gpu_products_close(gpu *g, quant_type type);
+
+/* ---- ways.c: what products of a device can have beyond the plain way */
+void gpu_ways_open(gpu *g);
+/* One way less for a format, whose programs are closed then. Returns which; NULL: it was the plain one already. */
+const char *gpu_ways_give_up(gpu *g, quant_type type);
 
 /* ---- memory.c: everything in the device's memory but weights is carved here; with g->device->... see there */
 facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_error *err);

@@ -49,13 +49,15 @@ static void launch_product(gpu *g, const gpu_matrix *m, int variant, size_t firs
                            size_t tiles, const gpu_buffer *out, size_t ldo, size_t per_row) {
     const gpu_input *in = &g->input;
     const gpu_buffer *x = m->input == ROWS_FLOAT ? in->x : &in->codes[m->input];
+    bool images = m->words.image != NULL;
     const gpu_buffer *scales = m->input == ROWS_FLOAT ? in->x : &in->scales[m->input];
     const gpu_buffer *sums = m->input == ROWS_FLOAT ? in->x : &in->sums[m->input];
     const gpu_buffer *chosen = variant == PRODUCT_EXPERTS ? &g->chosen : in->x;
-    GPU_LAUNCH(g, g->product_kernels[m->type][variant], gpu_groups(n_rows, g->product_rows), tiles,
-               g->product_rows * PRODUCT_SPLIT, GPU_BUF(m->words), GPU_I(m->row_words), GPU_I(m->n_blocks),
-               GPU_I(first_row), GPU_I(n_rows), GPU_I(m->n_cols), GPU_PTR(x), GPU_PTR(scales), GPU_PTR(sums),
-               GPU_I(n_tokens), GPU_PTR(out), GPU_I(ldo), GPU_BUF(g->vectors), GPU_I(m->scale_at), GPU_PTR(chosen),
+    GPU_LAUNCH(g, g->product_kernels[m->type][variant][images], gpu_groups(n_rows, g->product_rows), tiles,
+               g->product_rows * PRODUCT_SPLIT, images ? GPU_IMG(&m->words) : GPU_BUF(m->words), GPU_I(m->row_words),
+               GPU_I(m->n_blocks), GPU_I(first_row), GPU_I(n_rows), GPU_I(m->n_cols),
+               images && x->image ? GPU_IMG(x) : GPU_PTR(x), GPU_PTR(scales), GPU_PTR(sums), GPU_I(n_tokens),
+               GPU_PTR(out), GPU_I(ldo), GPU_BUF(g->vectors), GPU_I(m->scale_at), GPU_PTR(chosen),
                GPU_I(m->expert_groups), GPU_I(per_row));
 }
 

@@ -104,29 +104,56 @@ facet_status gpu_programs_open(gpu *g, facet_error *err) {
     return FACET_OK;
 }
 
-static facet_status open_product(gpu *g, quant_type type, int variant, facet_error *err) {
-    char defines[160];
+static facet_status open_product(gpu *g, quant_type type, int variant, bool images, facet_error *err) {
+    char defines[200];
     const rows_format *f = rows_format_of(type);
-    snprintf(defines, sizeof defines, "-DGROUP=%zu -DPRODUCT_ROWS=%zu -D%s -DTOKENS=%d%s", g->group, g->product_rows,
-             f->define, variant == PRODUCT_MANY ? PRODUCT_TOKENS : 1, variant == PRODUCT_EXPERTS ? " -DEXPERTS" : "");
-    gpu_program **program = &g->product_programs[type][variant];
+    snprintf(defines, sizeof defines, "-DGROUP=%zu -DPRODUCT_ROWS=%zu -D%s -DTOKENS=%d%s%s%s", g->group,
+             g->product_rows, f->define, variant == PRODUCT_MANY ? PRODUCT_TOKENS : 1,
+             variant == PRODUCT_EXPERTS ? " -DEXPERTS" : "", images ? " -DUSE_IMAGES" : "",
+             g->dot[type] ? " -DUSE_DOT" : "");
+    gpu_program **program = &g->product_programs[type][variant][images];
+    gpu_kernel **kernel = &g->product_kernels[type][variant][images];
     const gpu_text floats[] = {GPU_TEXT(product_float)}, codes[] = {GPU_TEXT(blocks), GPU_TEXT(product)};
     FACET_TRY(f->input == ROWS_FLOAT ? build(g, program, f->define, defines, floats, 1, err)
                                      : build(g, program, f->define, defines, codes, 2, err));
-    return g->device->driver->kernel_new(g->device, &g->product_kernels[type][variant], *program, "product", err);
+    return g->device->driver->kernel_new(g->device, kernel, *program, "product", err);
+}
+
+/* The programs of one matrix. */
+static facet_status open_products(gpu *g, const gpu_matrix *m, facet_error *err) {
+    bool images = m->words.image != NULL;
+    int first = m->expert_groups ? PRODUCT_EXPERTS : PRODUCT_ONE,
+        end = m->expert_groups ? PRODUCT_VARIANTS : PRODUCT_EXPERTS;
+    for (int v = first; v < end; v++) {
+        if (!g->product_kernels[m->type][v][images]) FACET_TRY(open_product(g, m->type, v, images, err));
+    }
+    return FACET_OK;
 }
 
 facet_status gpu_products_open(gpu *g, facet_error *err) {
-    for (size_t i = 0; i < g->w->n_matrices; i++) {
+    for (size_t i = 0; i < g->w->n_matrices;) {
         const gpu_matrix *m = &g->matrices[i];
-        if (!m->of) continue;
-        int first = m->expert_groups ? PRODUCT_EXPERTS : PRODUCT_ONE,
-            end = m->expert_groups ? PRODUCT_VARIANTS : PRODUCT_EXPERTS;
-        for (int v = first; v < end; v++) {
-            if (!g->product_kernels[m->type][v]) FACET_TRY(open_product(g, m->type, v, err));
-        }
+        facet_status status = m->of ? open_products(g, m, err) : FACET_OK;
+        if (status == FACET_OK)
+            i++;
+        else if (gpu_ways_give_up(g, m->type))
+            i = 0; /* once more, without it */
+        else
+            return status;
     }
     return FACET_OK;
+}
+
+void gpu_products_close(gpu *g, quant_type type) {
+    const gpu_driver *driver = g->device->driver;
+    for (int i = 0; i < 2 * PRODUCT_VARIANTS; i++) {
+        gpu_kernel **kernel = &g->product_kernels[type][i / 2][i % 2];
+        gpu_program **program = &g->product_programs[type][i / 2][i % 2];
+        driver->kernel_free(g->device, *kernel);
+        driver->program_free(g->device, *program);
+        *kernel = NULL;
+        *program = NULL;
+    }
 }
 
 void gpu_programs_close(gpu *g) {
@@ -135,12 +162,7 @@ void gpu_programs_close(gpu *g) {
     GPU_STEPS(X)
     GPU_ATTENTION(X)
 #undef X
-    for (int type = 0; type < QUANT_N_TYPES; type++) {
-        for (int v = 0; v < PRODUCT_VARIANTS; v++) {
-            driver->kernel_free(g->device, g->product_kernels[type][v]);
-            driver->program_free(g->device, g->product_programs[type][v]);
-        }
-    }
+    for (int type = 0; type < QUANT_N_TYPES; type++) gpu_products_close(g, (quant_type)type);
     for (int kind = 0; kind < KV_KINDS; kind++) {
 #define X(name) driver->kernel_free(g->device, g->heads[kind].name);
         GPU_HEADS(X)

@@ -36,6 +36,7 @@ const char *opencl_error_name(cl_int code, char text[32]) {
                  {-4, "CL_MEM_OBJECT_ALLOCATION_FAILURE"},
                  {-5, "CL_OUT_OF_RESOURCES"},
                  {-6, "CL_OUT_OF_HOST_MEMORY"},
+                 {-10, "CL_IMAGE_FORMAT_NOT_SUPPORTED"},
                  {-11, "CL_BUILD_PROGRAM_FAILURE"},
                  {-42, "CL_INVALID_BINARY"},
                  {-46, "CL_INVALID_KERNEL_NAME"},

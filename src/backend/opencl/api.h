@@ -29,6 +29,7 @@ enum {
     CL_DEVICE_MAX_COMPUTE_UNITS = 0x1002,
     CL_DEVICE_MAX_WORK_GROUP_SIZE = 0x1004,
     CL_DEVICE_MAX_MEM_ALLOC_SIZE = 0x1010,
+    CL_DEVICE_IMAGE_SUPPORT = 0x1016,
     CL_DEVICE_SINGLE_FP_CONFIG = 0x101B,
     CL_DEVICE_GLOBAL_MEM_SIZE = 0x101F,
     CL_DEVICE_LOCAL_MEM_SIZE = 0x1023,
@@ -36,10 +37,16 @@ enum {
     CL_DEVICE_AVAILABLE = 0x1027,
     CL_DEVICE_COMPILER_AVAILABLE = 0x1028,
     CL_DEVICE_NAME = 0x102B,
+    CL_DEVICE_VENDOR = 0x102C,
     CL_DRIVER_VERSION = 0x102D,
     CL_DEVICE_VERSION = 0x102F,
     CL_DEVICE_EXTENSIONS = 0x1030,
     CL_DEVICE_HOST_UNIFIED_MEMORY = 0x1035,
+    CL_DEVICE_IMAGE_MAX_BUFFER_SIZE = 0x1040,
+    CL_R = 0x10B0,
+    CL_RGBA = 0x10B5,
+    CL_UNSIGNED_INT32 = 0x10DC,
+    CL_MEM_OBJECT_IMAGE1D_BUFFER = 0x10F6,
     CL_PROGRAM_BINARY_SIZES = 0x1165,
     CL_PROGRAM_BINARIES = 0x1166,
     CL_PROGRAM_BUILD_LOG = 0x1183,
@@ -47,6 +54,17 @@ enum {
 };
 #define CL_DEVICE_TYPE_ALL UINT64_C(0xFFFFFFFF)
 #define CL_MEM_READ_WRITE  UINT64_C(1)
+#define CL_MEM_READ_ONLY   UINT64_C(4)
+
+typedef struct cl_image_format {
+    cl_uint order, type;
+} cl_image_format;
+typedef struct cl_image_desc {
+    cl_uint type;
+    size_t width, height, depth, array_size, row_pitch, slice_pitch;
+    cl_uint n_mip_levels, n_samples;
+    cl_mem buffer;
+} cl_image_desc;
 
 /* name, result, arguments */
 #define OPENCL_FUNCTIONS(X)                                                                                          \
@@ -61,6 +79,8 @@ enum {
     X(CreateCommandQueue, cl_command_queue, (cl_context, cl_device_id, cl_bitfield, cl_int *))                       \
     X(ReleaseCommandQueue, cl_int, (cl_command_queue))                                                               \
     X(CreateBuffer, cl_mem, (cl_context, cl_bitfield, size_t, void *, cl_int *))                                     \
+    X(CreateImage, cl_mem,                                                                                           \
+      (cl_context, cl_bitfield, const cl_image_format *, const cl_image_desc *, void *, cl_int *))                   \
     X(ReleaseMemObject, cl_int, (cl_mem))                                                                            \
     X(CreateProgramWithSource, cl_program, (cl_context, cl_uint, const char **, const size_t *, cl_int *))           \
     X(CreateProgramWithBinary, cl_program,                                                                           \

@@ -17,7 +17,6 @@ typedef struct opencl_device {
     cl_device_id id;
     cl_context context;
     cl_command_queue queue;
-    bool dot;    /* packed inner products of four bytes */
     bool divide; /* divisions and square roots rounded as IEEE has it, when asked for */
 } opencl_device;
 
@@ -102,7 +101,7 @@ static void probe_extensions(opencl_device *o) {
     char *text = calloc(1, n + 1);
     if (!text) return;
     o->cl.GetDeviceInfo(o->id, CL_DEVICE_EXTENSIONS, n, text, NULL);
-    o->dot = strstr(text, "cl_khr_integer_dot_product") != NULL;
+    o->base.limits.dot = strstr(text, "cl_khr_integer_dot_product") != NULL;
     free(text);
 }
 
@@ -111,6 +110,18 @@ static void probe_division(opencl_device *o) {
     cl_bitfield config;
     device_info(&o->cl, o->id, CL_DEVICE_SINGLE_FP_CONFIG, &config, sizeof config);
     o->divide = config >> 7 & 1;
+}
+
+/* Adreno reads images through a cache that buffers do not have; on other devices they gain nothing. */
+static void probe_images(opencl_device *o) {
+    char vendor[128];
+    cl_bool images;
+    size_t texels;
+    device_text(&o->cl, o->id, CL_DEVICE_VENDOR, vendor, sizeof vendor);
+    device_info(&o->cl, o->id, CL_DEVICE_IMAGE_SUPPORT, &images, sizeof images);
+    device_info(&o->cl, o->id, CL_DEVICE_IMAGE_MAX_BUFFER_SIZE, &texels, sizeof texels);
+    bool adreno = strstr(vendor, "QUALCOMM") || strstr(vendor, "Qualcomm") || strstr(o->base.limits.name, "Adreno");
+    o->base.limits.image_texels = adreno && images ? texels : 0;
 }
 
 static facet_status probe(opencl_device *o, facet_error *err) {
@@ -135,6 +146,7 @@ static facet_status probe(opencl_device *o, facet_error *err) {
     snprintf(l->version, sizeof l->version, "%s, driver %s", version, driver);
     probe_extensions(o);
     probe_division(o);
+    probe_images(o);
     if (!at_least_1_2(version)) {
         return error_set(err, FACET_ERROR_UNSUPPORTED, "%s speaks %s, 1.2 is needed", l->name, version);
     }
@@ -180,9 +192,31 @@ static facet_status buffer_new(gpu_device *d, gpu_buffer *out, uint64_t n_bytes,
     return FACET_OK;
 }
 
+static void image_free(gpu_device *d, gpu_buffer *b) {
+    if (b->image) own(d)->cl.ReleaseMemObject(b->image);
+    b->image = NULL;
+}
+
 static void buffer_release(gpu_device *d, gpu_buffer *b) {
+    image_free(d, b);
     if (b->handle) own(d)->cl.ReleaseMemObject(b->handle);
     *b = (gpu_buffer){0};
+}
+
+static facet_status image_new(gpu_device *d, gpu_buffer *b, size_t texel_words, facet_error *err) {
+    opencl_device *o = own(d);
+    const cl_image_format format = {texel_words == 4 ? CL_RGBA : CL_R, CL_UNSIGNED_INT32};
+    const cl_image_desc desc = {
+        .type = CL_MEM_OBJECT_IMAGE1D_BUFFER, .width = (size_t)(b->n_bytes / 4 / texel_words), .buffer = b->handle};
+    if (desc.width > d->limits.image_texels || desc.width > INT32_MAX) {
+        return error_set(err, FACET_ERROR_BUDGET, "%s: an image of %zu texels is too large", d->limits.name,
+                         desc.width);
+    }
+    cl_int code;
+    cl_mem image = o->cl.CreateImage(o->context, CL_MEM_READ_ONLY, &format, &desc, NULL, &code);
+    if (code != CL_SUCCESS) return failed(o, code, "clCreateImage", err);
+    b->image = image;
+    return FACET_OK;
 }
 
 static facet_status buffer_write(gpu_device *d, const gpu_buffer *to, uint64_t at, const void *data, size_t n_bytes,
@@ -271,7 +305,7 @@ static facet_status program_new(gpu_device *d, gpu_program **out, const gpu_sour
                                 facet_error *err) {
     opencl_device *o = own(d);
     char options[1024];
-    int n = snprintf(options, sizeof options, "-cl-std=CL1.2 %s%s%s", source->defines, o->dot ? " -DUSE_DOT" : "",
+    int n = snprintf(options, sizeof options, "-cl-std=CL1.2 %s%s", source->defines,
                      o->divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "");
     *out = NULL;
     if (n < 0 || (size_t)n >= sizeof options) return error_set(err, FACET_ERROR_INTERNAL, "too many definitions");
@@ -321,8 +355,9 @@ static void kernel_free(gpu_device *d, gpu_kernel *k) {
 
 static cl_int set_argument(const opencl_device *o, cl_kernel k, cl_uint i, const gpu_argument *a) {
     switch (a->type) {
-    case GPU_BUFFER: {
-        cl_mem memory = a->buffer->handle;
+    case GPU_BUFFER:
+    case GPU_IMAGE: {
+        cl_mem memory = a->type == GPU_IMAGE ? a->buffer->image : a->buffer->handle;
         return o->cl.SetKernelArg(k, i, sizeof memory, &memory);
     }
     case GPU_INT: return o->cl.SetKernelArg(k, i, sizeof a->i, &a->i);
@@ -348,6 +383,8 @@ static const gpu_driver driver = {
     .close = device_close,
     .buffer_new = buffer_new,
     .buffer_free = buffer_release,
+    .image_new = image_new,
+    .image_free = image_free,
     .write = buffer_write,
     .read = buffer_read,
     .copy = copy,

@@ -98,7 +98,7 @@ FN uint spread_bits(uint bits) { return (bits & 15) * 0x00204081u & 0x01010101u;
 /* ---- one block's scales */
 
 /* What d of block b and its minima's factor are made of. */
-FN uint load_scale(GLOBAL const uint *row, int n_blocks, int b) {
+FN uint load_scale(PLACE row, int n_blocks, int b) {
 #if defined(TAIL_HALF)
     return WORD(row, n_blocks * MAIN_WORDS + b / 2) >> 16 * (b & 1) & 0xffff;
 #elif defined(TAIL_BYTE)
@@ -123,8 +123,8 @@ FN float scale_of(uint word, float *m) {
 #endif
 }
 
-FN float block_scale(GLOBAL const uint *row, int n_blocks, int b, float *m) {
-    return scale_of(load_scale(row, n_blocks, b), m);
+FN float block_scale(PLACE row, int n_blocks, int b, float *m) {
+    return scale_of(load_scale(AT(row), n_blocks, b), m);
 }
 
 /* ---- codes. They are read in units: a run of 64 weights of a block of 256, a block of 32, a block of NVFP4. A unit is a
@@ -174,7 +174,7 @@ FN float block_scale(GLOBAL const uint *row, int n_blocks, int b, float *m) {
 #define PAIRS 4 /* IQ4_XS: pairs k and k + 4 are the lower and upper halves of the same words */
 #endif
 
-FN void load_head(GLOBAL const uint *at, int run, uint *h) {
+FN void load_head(PLACE at, int run, uint *h) {
 #if defined(FORMAT_Q4_K) || defined(FORMAT_Q5_K)
     h[0] = WORD(at, 1);
     h[1] = WORD(at, 2);
@@ -207,7 +207,7 @@ FN int digit_of(int part, int k) { return part < 5 ? part : part < 7 || k < 4 ? 
 #endif
 
 /* Words of pair k. */
-FN void load_pair(GLOBAL const uint *at, int run, int k, uint *w) {
+FN void load_pair(PLACE at, int run, int k, uint *w) {
 #if defined(FORMAT_Q4_K)
     w[0] = WORD(at, 4 + 8 * run + k);
 #elif defined(FORMAT_Q5_K)
@@ -258,11 +258,11 @@ FN float unpack_run16(const uint *h, const uint *w, int run, uint *q) {
                            : AS_FLOAT((exponent + 119) << 23 | mantissa << 20);
 }
 
-FN float unpack16(GLOBAL const uint *row, int run, uint *q) {
-    GLOBAL const uint *at = &WORD(row, run / 4 * MAIN_WORDS);
+FN float unpack16(PLACE row, int run, uint *q) {
+    place at = row + run / 4 * MAIN_WORDS * 32;
     uint h[HEAD_WORDS], w[PAIR_WORDS];
-    load_head(at, 0, h);
-    load_pair(at, 0, run & 3, w);
+    load_head(AT(at), 0, h);
+    load_pair(AT(at), 0, run & 3, w);
     return unpack_run16(h, w, run & 3, q);
 }
 #else
@@ -353,35 +353,35 @@ FN void unpack_scales(const uint *h, int run, int *s, int *m) {
 #endif
 }
 
-FN void pair64(GLOBAL const uint *at, int run, int k, uint *first, uint *second) {
+FN void pair64(PLACE at, int run, int k, uint *first, uint *second) {
     uint w[PAIR_WORDS];
-    load_pair(at, run, k, w);
+    load_pair(AT(at), run, k, w);
     unpack_pair(w, w, run, k, first, second); /* no head is needed */
 }
 
-FN void scales64(GLOBAL const uint *at, int run, int *s, int *m) {
+FN void scales64(PLACE at, int run, int *s, int *m) {
     uint h[HEAD_WORDS + 1];
-    load_head(at, run, h);
+    load_head(AT(at), run, h);
     unpack_scales(h, run, s, m);
 }
 
 /* A run: sixteen words of bytes. */
-FN void unpack64(GLOBAL const uint *at, int run, uint *q, int *s, int *m) {
+FN void unpack64(PLACE at, int run, uint *q, int *s, int *m) {
 #pragma unroll
-    for (int k = 0; k < 8; k++) pair64(at, run, k, &q[k], &q[8 + k]);
-    scales64(at, run, s, m);
+    for (int k = 0; k < 8; k++) pair64(AT(at), run, k, &q[k], &q[8 + k]);
+    scales64(AT(at), run, s, m);
 }
 #elif !defined(FORMAT_NVFP4)
-FN void pair32(GLOBAL const uint *at, int k, uint *first, uint *second) {
+FN void pair32(PLACE at, int k, uint *first, uint *second) {
     uint h[HEAD_WORDS + 1], w[PAIR_WORDS];
-    load_head(at, 0, h);
-    load_pair(at, 0, k, w);
+    load_head(AT(at), 0, h);
+    load_pair(AT(at), 0, k, w);
     unpack_pair(h, w, 0, k, first, second);
 }
 
 /* A block: eight words of bytes. */
-FN void unpack32(GLOBAL const uint *at, uint *q) {
+FN void unpack32(PLACE at, uint *q) {
 #pragma unroll
-    for (int k = 0; k < 4; k++) pair32(at, k, &q[k], &q[4 + k]);
+    for (int k = 0; k < 4; k++) pair32(AT(at), k, &q[k], &q[4 + k]);
 }
 #endif

@@ -101,6 +101,38 @@ FN int dot4(uint a, uint b, int sum) { return __dp4a((int)a, (int)b, sum); }
 #define fmax fmaxf
 #endif
 
+/* ---- what is only read: words of matrices, codes of activations four words at a time. They lie in buffers; with
+ * USE_IMAGES (OpenCL alone) they are read through images over the same memory, which some devices cache better. A kernel
+ * has a matrix as WORDS and begins at a `place` in it, PLACE_OF(words, i); functions take that as PLACE at and are given
+ * AT(at). */
+#ifdef USE_IMAGES
+#define WORDS __read_only image1d_buffer_t
+#define FOURS __read_only image1d_buffer_t
+#define PLACE WORDS words, place
+#define AT(at) words, at
+#define PLACE_OF(words, i) ((place)(i))
+#define WORD(at, i)        read_imageui(words, (at) + (i) * 32).x
+typedef int place;
+FN void load_four(FOURS codes, wide at, uint *out) {
+    uint4 four = read_imageui(codes, (int)(at / 4));
+    out[0] = four.x;
+    out[1] = four.y;
+    out[2] = four.z;
+    out[3] = four.w;
+}
+#else
+#define WORDS GLOBAL const uint *
+#define FOURS GLOBAL const uint *
+#define PLACE place
+#define AT(at) at
+#define PLACE_OF(words, i) ((words) + (i))
+typedef GLOBAL const uint *place;
+FN void load_four(FOURS codes, wide at, uint *out) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) out[i] = codes[at + (wide)i];
+}
+#endif
+
 /* Numbers from packed words. */
 FN uint byte_at(uint word, int i) { return word >> 8 * i & 255; }
 FN int signed_byte(uint word, int i) { return (int)(word << (24 - 8 * i)) >> 24; }

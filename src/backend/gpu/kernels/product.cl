@@ -7,13 +7,15 @@
 
 #ifdef BLOCK_256
 /* Adds 64 weights of a block with the activations of one token: 16 words of codes, 4 sums. */
-FN void add64(const uint *q, const int *s, const int *m, GLOBAL const uint *x, GLOBAL const short *sums, int *isum,
+FN void add64(const uint *q, const int *s, const int *m, FOURS x, wide x_at, GLOBAL const short *sums, int *isum,
               int *msum) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         int dot = 0;
+        uint codes[4];
+        load_four(x, x_at + (wide)(4 * i), codes);
 #pragma unroll
-        for (int k = 0; k < 4; k++) dot = dot4(q[4 * i + k], x[4 * i + k], dot);
+        for (int k = 0; k < 4; k++) dot = dot4(q[4 * i + k], codes[k], dot);
 #if OFFSET
         dot -= OFFSET * sums[i];
 #endif
@@ -25,13 +27,13 @@ FN void add64(const uint *q, const int *s, const int *m, GLOBAL const uint *x, G
 }
 #endif
 
-/* w: all rows of a matrix. Its rows from first_row on are computed, n_rows of them; out[t * ldo + r].
+/* words: all rows of a matrix. Its rows from first_row on are computed, n_rows of them; out[t * ldo + r].
  * x: codes of the tokens, [n_tokens][n_cols / 4] words; xd: their scales by block; xs: sums of 16 codes.
  * Where the matrix is one of many experts', token t is a slot: its expert is chosen[t] (expert_groups groups of 32
  * rows further on for each), its activations are those of token t / slots_per_row, and its factor is
  * vectors[scale_at + expert]. Otherwise chosen is not read; scale_at < 0: no factor. */
-KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n_blocks, int first_row, int n_rows, int n_cols,
-                    GLOBAL const uint *x, GLOBAL const float *xd, GLOBAL const short *xs, int n_tokens,
+KERNEL(PRODUCT_ROWS * 8) void product(WORDS words, int row_words, int n_blocks, int first_row, int n_rows, int n_cols,
+                    FOURS x, GLOBAL const float *xd, GLOBAL const short *xs, int n_tokens,
                     GLOBAL float *out, int ldo, GLOBAL const float *vectors, int scale_at, GLOBAL const int *chosen,
                     int expert_groups, int slots_per_row) {
     grid_wait();
@@ -46,7 +48,7 @@ KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n
     group += (wide)expert * (wide)expert_groups;
     if (scale_at >= 0) scale_index += expert;
 #endif
-    GLOBAL const uint *at = w + group * (wide)row_words * 32 + row % 32;
+    place at = PLACE_OF(words, group * (wide)row_words * 32 + (wide)(row % 32));
     int token[TOKENS];
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {
@@ -73,15 +75,15 @@ KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n
             for (int run = 0; run < 4; run++) {
                 uint q[16];
                 int s[4], m[4];
-                unpack64(at + (wide)b * MAIN_WORDS * 32, run, q, s, m);
+                unpack64(AT(at + b * (MAIN_WORDS * 32)), run, q, s, m);
 #pragma unroll
                 for (int t = 0; t < TOKENS; t++) {
                     wide column = (wide)token[t] * (wide)n_cols + (wide)(b * 256 + run * 64);
-                    add64(q, s, m, x + column / 4, xs + column / 16, &isum[t], &msum[t]);
+                    add64(q, s, m, x, column / 4, xs + column / 16, &isum[t], &msum[t]);
                 }
             }
             float dmin;
-            part_d[split * PRODUCT_ROWS + lane] = block_scale(at, n_blocks, b, &dmin);
+            part_d[split * PRODUCT_ROWS + lane] = block_scale(AT(at), n_blocks, b, &dmin);
 #ifdef WITH_MINIMA
             part_dmin[split * PRODUCT_ROWS + lane] = dmin;
 #endif
@@ -121,30 +123,33 @@ KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n
     int n_runs = n_blocks * 4;
     for (int run = split; run < n_runs; run += 8) {
         uint q[4];
-        float d = unpack16(at, run, q);
+        float d = unpack16(AT(at), run, q);
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
             wide column = (wide)token[t] * (wide)n_cols + (wide)(run * 16);
-            GLOBAL const uint *xw = x + column / 4;
+            uint codes[4];
             int isum = 0;
+            load_four(x, column / 4, codes);
 #pragma unroll
-            for (int k = 0; k < 4; k++) isum = dot4(q[k], xw[k], isum);
+            for (int k = 0; k < 4; k++) isum = dot4(q[k], codes[k], isum);
             acc[t] = fma(d * xd[column / 32], (float)isum, acc[t]);
         }
     }
 #else
     for (int b = split; b < n_blocks; b += 8) {
         uint q[8];
-        float m, d = block_scale(at, n_blocks, b, &m);
-        unpack32(at + (wide)b * MAIN_WORDS * 32, q);
+        float m, d = block_scale(AT(at), n_blocks, b, &m);
+        unpack32(AT(at + b * (MAIN_WORDS * 32)), q);
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
             wide column = (wide)token[t] * (wide)n_cols + (wide)(b * 32);
-            GLOBAL const uint *xw = x + column / 4;
             GLOBAL const short *sums = xs + column / 16;
+            uint codes[8];
             int isum = 0;
+            load_four(x, column / 4, codes);
+            load_four(x, column / 4 + 4, codes + 4);
 #pragma unroll
-            for (int k = 0; k < 8; k++) isum = dot4(q[k], xw[k], isum);
+            for (int k = 0; k < 8; k++) isum = dot4(q[k], codes[k], isum);
             float dx = xd[column / 32];
 #if OFFSET || defined(WITH_MINIMA)
             int sum = sums[0] + sums[1];

@@ -2,15 +2,19 @@
  * partial sums, sum j of the elements congruent to j mod 16; then the tree. Rows as in product.cl; each of the eight
  * work items of a row has two of the sums. The arguments are those of product.cl, the activations floats. */
 
+/* Word i of the row, `at` being its first. */
+#ifndef WORD
+#define WORD(at, i) ((at)[(i) * 32])
+#endif
 #ifdef FORMAT_F32
-#define LOAD(at, i, which) AS_FLOAT((at)[(2 * (i) + (which)) * 32])
+#define LOAD(at, i, which) AS_FLOAT(WORD(at, 2 * (i) + (which)))
 #elif defined(FORMAT_F16)
-#define LOAD(at, i, which) half_to_float((at)[(i) * 32] >> 16 * (which) & 0xffff)
+#define LOAD(at, i, which) half_to_float(WORD(at, i) >> 16 * (which) & 0xffff)
 #else
-#define LOAD(at, i, which) AS_FLOAT((which) ? (at)[(i) * 32] & 0xffff0000u : (at)[(i) * 32] << 16)
+#define LOAD(at, i, which) AS_FLOAT((which) ? WORD(at, i) & 0xffff0000u : WORD(at, i) << 16)
 #endif
 
-KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n_blocks, int first_row, int n_rows, int n_cols,
+KERNEL(PRODUCT_ROWS * 8) void product(WORDS words, int row_words, int n_blocks, int first_row, int n_rows, int n_cols,
                     GLOBAL const float *x, GLOBAL const float *xd, GLOBAL const short *xs, int n_tokens,
                     GLOBAL float *out, int ldo, GLOBAL const float *vectors, int scale_at, GLOBAL const int *chosen,
                     int expert_groups, int slots_per_row) {
@@ -26,7 +30,7 @@ KERNEL(PRODUCT_ROWS * 8) void product(GLOBAL const uint *w, int row_words, int n
     group += (wide)expert * (wide)expert_groups;
     if (scale_at >= 0) scale_index += expert;
 #endif
-    GLOBAL const uint *at = w + group * (wide)row_words * 32 + row % 32;
+    place at = PLACE_OF(words, group * (wide)row_words * 32 + (wide)(row % 32));
     LOCAL float part[TOKENS * 16 * PRODUCT_ROWS];
     float a[TOKENS], b[TOKENS];
     wide begin[TOKENS];

@@ -1,0 +1,34 @@
+/* What the parts of the self-test share: numbers of the CPU beside those of the device. Private to backend/gpu. */
+#ifndef FACET_BACKEND_GPU_CHECK_H
+#define FACET_BACKEND_GPU_CHECK_H
+
+#include "backend/gpu/parts.h"
+
+typedef struct check {
+    gpu *g;
+    size_t n_tokens;
+    gpu_buffer in, out;
+    float *x, *want, *got; /* CHECK_WIDTHS rows of the widest thing there is */
+    facet_error *err;
+} check;
+
+enum { CHECK_TOKENS = 9, CHECK_ROWS = 70, CHECK_WIDTHS = 12 };
+
+/* n floats between -2.5 and 2.5, the same in every run. */
+void check_fill(float *x, size_t n, uint64_t stream);
+/* Reads n floats and compares them with `want`; the device's failures come first. */
+facet_status check_read(check *c, const char *what, const gpu_buffer *from, size_t n);
+/* Of `got` and `want`: the largest difference, relative to the largest number. */
+facet_status check_compare(const check *c, const char *what, size_t n);
+facet_status check_wrong(const check *c, const char *what, double difference);
+/* The failure of a launch, once: the next check begins anew. */
+facet_status check_device(const check *c);
+
+/* ---- check_product.c */
+facet_status check_products(check *c);
+/* ---- check_steps.c */
+facet_status check_steps(check *c);
+/* ---- check_attention.c */
+facet_status check_attention(check *c);
+
+#endif
