@@ -25,7 +25,7 @@ static void compile_texts(int capability, const char *defines, const gpu_text mo
         .name = "kernels.cu", .defines = defines, .pieces = pieces, .piece_bytes = sizes, .n_pieces = 1 + N_TEXTS};
     facet_error error;
     buffer out;
-    assert_ok(cuda_compile(&nvrtc, &source, capability, &out, &error), &error);
+    assert_ok(cuda_compile(&nvrtc, &source, (cuda_target){capability, false}, &out, &error), &error);
     assert_true(out.n > 1000 && memcmp(out.data, "\177ELF", 4) == 0);
     buffer_free(&out);
 }

@@ -4,6 +4,7 @@
 #include "device_support.h"
 #include "fake_cuda/fake_cuda.h"
 
+#include "backend/cuda/compile.h"
 #include "os/library.h"
 
 #define GOLDEN(name) FACET_TEST_DATA "/models/" name ".gguf"
@@ -229,11 +230,37 @@ static void test_lost_device(void **state) {
     free(want.logits);
 }
 
+/* ---- the compiler */
+
+static facet_status compile_text(const char *text, int capability, buffer *out, facet_error *error) {
+    size_t n = strlen(text);
+    gpu_source source = {.name = "text", .defines = "-DONE=1", .pieces = &text, .piece_bytes = &n, .n_pieces = 1};
+    return cuda_compile_apart(&source, capability, out, error);
+}
+
+/* It is another process that breaks down, and a message that comes back from it. */
+static void test_compiler(void **state) {
+    (void)state;
+    driver_or_skip();
+    facet_error error;
+    buffer out;
+    static const char good[] = "extern \"C\" __global__ void answer(int *out) { *out = ONE; }\n";
+    assert_ok(compile_text(good, 90, &out, &error), &error);
+    assert_true(out.n > 1000);
+    buffer_free(&out);
+    assert_ok(compile_text(good, 121, &out, &error), &error); /* newer than the compiler */
+    buffer_free(&out);
+    assert_int_equal(compile_text("int x = \n", 90, &out, &error), FACET_ERROR_STATE);
+    assert_non_null(strstr(error.message, "cannot compile text for CUDA: error"));
+    assert_int_equal(compile_text("// break the compiler\n", 90, &out, &error), FACET_ERROR_STATE);
+    assert_non_null(strstr(error.message, "broke down"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_models),        cmocka_unit_test(test_orders), cmocka_unit_test(test_old_device),
-        cmocka_unit_test(test_failing_start), cmocka_unit_test(test_graphs), cmocka_unit_test(test_many_graphs),
-        cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_models),        cmocka_unit_test(test_orders),      cmocka_unit_test(test_old_device),
+        cmocka_unit_test(test_failing_start), cmocka_unit_test(test_graphs),      cmocka_unit_test(test_compiler),
+        cmocka_unit_test(test_many_graphs),   cmocka_unit_test(test_lost_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,8 +7,6 @@
 
 #include "backend/cuda/parts.h"
 
-enum { OLDEST_CAPABILITY = 75 };
-
 facet_status cuda_failed(const cuda_device *c, CUresult code, const char *what, facet_error *err) {
     const char *name = NULL;
     if (c->cu.GetErrorName(code, &name) != CUDA_SUCCESS || !name) name = "an unknown error";
@@ -62,7 +60,7 @@ static facet_status probe(cuda_device *c, facet_error *err) {
     l->local_bytes = (size_t)attribute(c, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK);
     snprintf(l->version, sizeof l->version, "CUDA %d.%d, compute capability %d.%d", version / 1000,
              version % 1000 / 10, c->capability / 10, c->capability % 10);
-    if (c->capability >= OLDEST_CAPABILITY) return FACET_OK;
+    if (c->capability >= CUDA_OLDEST_CAPABILITY) return FACET_OK;
     return error_set(err, FACET_ERROR_UNSUPPORTED, "%s has compute capability %d.%d, 7.5 is needed", l->name,
                      c->capability / 10, c->capability % 10);
 }
@@ -93,7 +91,6 @@ static void device_close(gpu_device *d) {
         cuda_leave(c);
     }
     if (c->context) c->cu.PrimaryCtxRelease(c->id);
-    nvrtc_api_close(&c->nvrtc);
     /* The driver's library stays: it has threads of its own. */
     free(c);
 }

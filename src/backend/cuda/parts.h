@@ -9,7 +9,8 @@ enum {
     CUDA_ARGUMENTS = 32,  /* of a launch at most */
     CUDA_LAUNCHES = 2048, /* that are recorded at most, with their arguments' words */
     CUDA_WORDS = 24 * CUDA_LAUNCHES,
-    CUDA_OVERLAP_CAPABILITY = 90,
+    CUDA_OLDEST_CAPABILITY = 75,
+    CUDA_OVERLAP_CAPABILITY = 90, /* has programmatic dependent launch */
 };
 
 /* ---- launches */
@@ -68,7 +69,6 @@ typedef struct cuda_stage {
 typedef struct cuda_device {
     gpu_device base;
     cuda_api cu;
-    nvrtc_api nvrtc; /* opened when the first program must be compiled */
     CUdevice id;
     int capability;
     CUcontext context; /* the device's primary one */

@@ -4,8 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "os/library.h"
 #include "os/map.h"
 #include "os/output.h"
+
+#ifndef GPU_KERNELS_FROM_PROGRAM
+#define GPU_KERNELS_FROM_PROGRAM "../lib/facet/kernels"
+#endif
 
 static void add_text(sha256 *s, const char *text) { sha256_add(s, text, strlen(text) + 1); }
 
@@ -53,6 +58,19 @@ bool gpu_cache_read(const char *directory, const gpu_cache_key *key, buffer *out
     os_map_close(&map);
     if (!ok) buffer_free(out);
     return ok;
+}
+
+/* Beside the shared library, or where it would be from the program's place; the build says how to get there. */
+bool gpu_cache_read_installed(const gpu_cache_key *key, buffer *out) {
+    static const char *const ways[] = {"facet/kernels", GPU_KERNELS_FROM_PROGRAM};
+    char own[2048], directory[4096];
+    *out = (buffer){0};
+    if (!os_library_own_directory(own, sizeof own)) return false;
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        int n = snprintf(directory, sizeof directory, "%s/%s", own, ways[i]);
+        if (n > 0 && (size_t)n < sizeof directory && gpu_cache_read(directory, key, out)) return true;
+    }
+    return false;
 }
 
 void gpu_cache_write(const char *directory, const gpu_cache_key *key, const void *data, size_t n_bytes) {

@@ -16,6 +16,8 @@ typedef struct gpu_cache_key {
 gpu_cache_key gpu_cache_key_of(const gpu_limits *device, const gpu_source *source, const char *options);
 /* False: not there. `out` is empty before and after that. */
 bool gpu_cache_read(const char *directory, const gpu_cache_key *key, buffer *out);
+/* As gpu_cache_read, of what was installed together with facet. */
+bool gpu_cache_read_installed(const gpu_cache_key *key, buffer *out);
 void gpu_cache_write(const char *directory, const gpu_cache_key *key, const void *data, size_t n_bytes);
 
 #endif
