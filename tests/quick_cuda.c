@@ -4,6 +4,8 @@
 #include "device_support.h"
 #include "fake_cuda/fake_cuda.h"
 
+#include <sys/stat.h>
+
 #include "backend/cuda/compile.h"
 #include "os/library.h"
 
@@ -256,11 +258,63 @@ static void test_compiler(void **state) {
     assert_non_null(strstr(error.message, "broke down"));
 }
 
+static facet_status load_text(const char *text) {
+    gpu_device *device;
+    gpu_program *program;
+    facet_error error;
+    size_t n = strlen(text);
+    gpu_source source = {.name = "text", .defines = "-DONE=1", .pieces = &text, .piece_bytes = &n, .n_pieces = 1};
+    assert_ok(cuda_device_open(&device, 0, &error), &error);
+    facet_status status = device->driver->program_new(device, &program, &source, NULL, &error);
+    device->driver->program_free(device, program);
+    device->driver->close(device);
+    return status;
+}
+
+/* What was installed with facet serves its own devices, newer ones of the family, and as text all newer ones; what
+ * was not must be compiled, which this text does not allow. */
+static void test_installed(void **state) {
+    (void)state;
+    driver_or_skip();
+    set_fn capability = (set_fn)fake_switch("fake_cuda_capability");
+    static const char broken[] = "// break the compiler\n",
+                      good[] = "extern \"C\" __global__ void answer(int *out) {}\n";
+    static const struct {
+        cuda_target installed;
+        unsigned device;
+        bool serves;
+    } cases[] = {{{86, false}, 86, true}, {{86, false}, 89, true}, {{86, false}, 80, false}, {{86, false}, 90, false},
+                 {{90, true}, 120, true}, {{90, true}, 90, true},  {{90, true}, 89, false}};
+    const char *text = broken;
+    size_t n = strlen(text);
+    gpu_source source = {.name = "text", .defines = "-DONE=1", .pieces = &text, .piece_bytes = &n, .n_pieces = 1};
+    char directory[2048], path[4096];
+    facet_error error;
+    buffer image;
+    assert_ok(compile_text(good, 90, &image, &error), &error);
+    assert_true(os_library_own_directory(directory, sizeof directory - 20));
+    strcat(directory, "/facet");
+    mkdir(directory, 0777);
+    strcat(directory, "/kernels");
+    mkdir(directory, 0777);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        gpu_cache_key key = cuda_cache_key(&source, cases[i].installed);
+        gpu_cache_write(directory, &key, image.data, image.n);
+        capability(cases[i].device);
+        assert_int_equal(load_text(broken) == FACET_OK, cases[i].serves);
+        snprintf(path, sizeof path, "%s/%s.kernels", directory, key.text);
+        assert_int_equal(remove(path), 0);
+        assert_int_not_equal(load_text(broken), FACET_OK);
+    }
+    capability(90);
+    buffer_free(&image);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),        cmocka_unit_test(test_orders),      cmocka_unit_test(test_old_device),
         cmocka_unit_test(test_failing_start), cmocka_unit_test(test_graphs),      cmocka_unit_test(test_compiler),
-        cmocka_unit_test(test_many_graphs),   cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_installed),     cmocka_unit_test(test_many_graphs), cmocka_unit_test(test_lost_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
