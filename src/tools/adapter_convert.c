@@ -153,7 +153,7 @@ static facet_status settle_experts(adapter_work *v, peft_pair *p, facet_error *e
         return error_set(error, FACET_ERROR_UNSUPPORTED,
                          "tensor '%.150s': of square matrices PEFT does not say which side is which", p->a->name);
     }
-    FACET_TRY(peft_settle(&v->peft, p, !up, error));
+    peft_settle(&v->peft, p, !up);
     add_experts(v, p, experts, x == rows);
     return FACET_OK;
 }

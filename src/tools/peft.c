@@ -4,14 +4,17 @@
 #include "peft.h"
 
 #include <math.h>
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "convert_parts.h"
 
-enum { CONFIG_LIMIT = 1 << 20 };
+enum {
+    CONFIG_LIMIT = 1 << 20,
+    MAX_STRENGTHS = 4096,
+    MAX_CELLS = 1 << 24 /* of all patterns of alpha_pattern together */
+};
 
 /* ---- adapter_config.json */
 
@@ -45,59 +48,57 @@ static facet_status read_config(peft_adapter *p, facet_error *error) {
     }
     if (bias && strcmp(bias, "none") != 0) return fail_key(error, "bias", "is not none: facet has no biases");
     p->alpha = json_number_value(alpha);
-    if (!json_is_number(alpha) || !isfinite(p->alpha) || p->alpha == 0) {
+    if (!json_is_number(alpha) || !isfinite((float)p->alpha) || p->alpha == 0) {
         return error_set(error, FACET_ERROR_FORMAT, "adapter_config.json: 'lora_alpha' is no number other than 0");
     }
     p->rank_stabilised = json_is_true(json_object_get(c, "use_rslora"));
     return FACET_OK;
 }
 
-/* Python's regular expression as POSIX has it; false for what goes beyond groups, classes and \d \w. */
-static bool translate(const char *from, char *out, size_t out_bytes) {
-    bool anchored = *from == '^';
-    size_t at = (size_t)snprintf(out, out_bytes, anchored ? "^(" : "^(.*\\.)?(");
-    for (from += anchored; *from; from++) {
-        char escaped[3] = {*from, from[1], 0}, one[2] = {*from, 0};
-        const char *put = *from != '\\'                                   ? one
-                          : from[1] == 'd'                                ? "[0-9]"
-                          : from[1] == 'w'                                ? "[A-Za-z0-9_]"
-                          : from[1] && strchr(".*+?[](){}|^$\\", from[1]) ? escaped
-                                                                          : NULL;
-        if (!put || (*from == '(' && from[1] == '?') || at + 24 > out_bytes) return false;
-        at += (size_t)snprintf(out + at, out_bytes - at, "%s", put);
-        from += *from == '\\';
-    }
-    snprintf(out + at, out_bytes - at, ")$");
-    return true;
+/* A pattern as PEFT uses it: it matches a module's whole name, or its end behind a dot. */
+static facet_status read_pattern(lang **out, const char *key, facet_error *error) {
+    char pattern[1100];
+    facet_error why = {0};
+    facet_status status = FACET_ERROR_UNSUPPORTED;
+    int n = snprintf(pattern, sizeof pattern, "^(.*\\.)?(%s)$", key);
+    if (n < (int)sizeof pattern) status = lang_pattern(out, pattern, (size_t)n, &why);
+    if (status == FACET_OK) return status;
+    if (status == FACET_ERROR_MEMORY) return error_set(error, status, "%s", why.message);
+    return error_set(error, status,
+                     "adapter_config.json: alpha_pattern '%.100s' is a regular expression that facet cannot read",
+                     key);
 }
 
-static facet_status matches(const char *key, const char *module, bool *out, facet_error *error) {
-    char pattern[1024];
-    regex_t compiled;
-    if (!translate(key, pattern, sizeof pattern) || regcomp(&compiled, pattern, REG_EXTENDED | REG_NOSUB) != 0) {
-        return error_set(error, FACET_ERROR_UNSUPPORTED,
-                         "adapter_config.json: alpha_pattern '%.100s' is a regular expression that facet cannot read",
-                         key);
-    }
-    *out = regexec(&compiled, module, 0, NULL, 0) == 0;
-    regfree(&compiled);
-    return FACET_OK;
-}
-
-/* alpha_pattern's first match. */
-static facet_status find_alpha(const peft_adapter *p, peft_pair *pair, facet_error *error) {
-    json_t *patterns = json_object_get(p->config, "alpha_pattern"), *value;
-    const char *key;
-    pair->alpha = p->alpha;
-    json_object_foreach(patterns, key, value) {
-        bool hit = false;
-        FACET_TRY(matches(key, pair->module, &hit, error));
-        if (!hit) continue;
-        pair->alpha = json_number_value(value);
-        if (json_is_number(value) && isfinite(pair->alpha)) return FACET_OK;
+static facet_status add_strength(peft_adapter *p, const char *key, const json_t *value, size_t *n_cells,
+                                 facet_error *error) {
+    peft_strength *s = &p->strengths[p->n_strengths];
+    s->alpha = json_number_value(value);
+    if (!json_is_number(value) || !isfinite((float)s->alpha)) {
         return error_set(error, FACET_ERROR_FORMAT, "adapter_config.json: alpha_pattern '%.100s' is no number", key);
     }
+    FACET_TRY(read_pattern(&s->modules, key, error));
+    p->n_strengths++;
+    *n_cells += s->modules->n_states * s->modules->n_intervals;
+    return *n_cells <= MAX_CELLS ? FACET_OK : fail_key(error, "alpha_pattern", "is too large");
+}
+
+static facet_status read_strengths(peft_adapter *p, facet_error *error) {
+    json_t *patterns = json_object_get(p->config, "alpha_pattern"), *value;
+    size_t n = json_object_size(patterns), n_cells = 0;
+    const char *key;
+    if (n > MAX_STRENGTHS) return fail_key(error, "alpha_pattern", "has too many patterns");
+    p->strengths = calloc(n + 1, sizeof *p->strengths);
+    if (!p->strengths) return error_memory(error, (n + 1) * sizeof *p->strengths);
+    json_object_foreach(patterns, key, value) FACET_TRY(add_strength(p, key, value, &n_cells, error));
     return FACET_OK;
+}
+
+/* alpha_pattern's first match, or the adapter's alpha. */
+static double find_alpha(const peft_adapter *p, const char *module) {
+    for (size_t i = 0; i < p->n_strengths; i++) {
+        if (lang_has(p->strengths[i].modules, module, strlen(module))) return p->strengths[i].alpha;
+    }
+    return p->alpha;
 }
 
 /* ---- names */
@@ -158,12 +159,12 @@ static bool find_name(peft_pair *pair, bool embedding) {
     return ends_with(pair->name, ".weight") && !strstr(pair->name, "norm") && !strstr(pair->name, "output_scale");
 }
 
-facet_status peft_settle(const peft_adapter *p, peft_pair *pair, bool is_down, facet_error *error) {
+void peft_settle(const peft_adapter *p, peft_pair *pair, bool is_down) {
     size_t n = strlen(pair->module), at = strlen(pair->name);
     if (ends_with(pair->module, ".base_layer")) n -= strlen(".base_layer");
     snprintf(pair->module + n, sizeof pair->module - n, is_down ? ".down_proj" : ".gate_up_proj");
     snprintf(pair->name + at, sizeof pair->name - at, is_down ? "ffn_down_exps.weight" : "ffn_gate_up_exps.weight");
-    return find_alpha(p, pair, error);
+    pair->alpha = find_alpha(p, pair->module);
 }
 
 /* ---- shapes */
@@ -208,8 +209,8 @@ static facet_status add_pair(peft_adapter *p, const safetensor *a, size_t stem, 
                          a->name);
     }
     p->n++;
-    FACET_TRY(check_pair(pair, error));
-    return find_alpha(p, pair, error);
+    pair->alpha = find_alpha(p, pair->module);
+    return check_pair(pair, error);
 }
 
 /* A name that ends as a second half must have its first. */
@@ -249,6 +250,7 @@ static facet_status read_pairs(peft_adapter *p, facet_error *error) {
 static facet_status open_all(peft_adapter *p, const char *dir, facet_error *error) {
     FACET_TRY(json_file(&p->config, dir, "adapter_config.json", CONFIG_LIMIT, error));
     FACET_TRY(read_config(p, error));
+    FACET_TRY(read_strengths(p, error));
     FACET_TRY(safetensors_open(&p->files, dir, "adapter_model", error));
     return read_pairs(p, error);
 }
@@ -261,6 +263,8 @@ facet_status peft_open(peft_adapter *p, const char *dir, facet_error *error) {
 }
 
 void peft_close(peft_adapter *p) {
+    for (size_t i = 0; i < p->n_strengths; i++) lang_free(p->strengths[i].modules);
+    free(p->strengths);
     free(p->pairs);
     safetensors_free(&p->files);
     json_decref(p->config);

@@ -4,6 +4,7 @@
 #define FACET_TOOLS_PEFT_H
 
 #include "safetensors.h"
+#include "sample/schema_lang.h"
 
 enum { PEFT_MAX_NAME = 96 };
 
@@ -23,10 +24,18 @@ typedef struct peft_pair {
     double alpha;  /* its own, or the adapter's */
 } peft_pair;
 
+/* Of the modules that an entry of alpha_pattern matches. */
+typedef struct peft_strength {
+    lang *modules;
+    double alpha;
+} peft_strength;
+
 typedef struct peft_adapter {
     safetensors files;
     json_t *config;
     double alpha;
+    peft_strength *strengths; /* the first that matches counts */
+    size_t n_strengths;
     bool rank_stabilised; /* strength alpha / sqrt(rank) instead of alpha / rank */
     peft_pair *pairs;     /* layer by layer */
     size_t n;
@@ -35,7 +44,7 @@ typedef struct peft_adapter {
 /* What facet cannot express is refused by its name. On failure nothing is left. */
 facet_status peft_open(peft_adapter *p, const char *dir, facet_error *error);
 /* Which parameter a pair of PEFT_EXPERTS changes, for those who know the model. */
-facet_status peft_settle(const peft_adapter *p, peft_pair *pair, bool is_down, facet_error *error);
+void peft_settle(const peft_adapter *p, peft_pair *pair, bool is_down);
 void peft_close(peft_adapter *p);
 
 #endif
