@@ -20,13 +20,16 @@ static bool is_blank(const char *line) { return line[strspn(line, " \t\r\n")] ==
 
 /* ---- requests */
 
-/* The next line that is not blank; false at the end. */
+/* The next line that is not blank; false at the end, or where there is no memory for it or the file cannot be read.
+ */
 static bool read_line(batch_file *f, size_t *n) {
     for (ssize_t length; (length = getline(&f->line, &f->capacity, f->in)) >= 0;) {
         f->n_line++;
         *n = (size_t)length;
         if (memchr(f->line, '\0', *n) || !is_blank(f->line)) return true;
     }
+    f->failed = !feof(f->in);
+    if (f->failed) report_error("cannot read %s: %s", f->in_path, strerror(errno));
     return false;
 }
 
@@ -59,7 +62,7 @@ static int read_requests(batch_file *f) {
     f->in = fopen(f->in_path, "re");
     if (!f->in) return report_error("cannot open %s: %s", f->in_path, strerror(errno));
     while (!status && read_line(f, &n)) status = note_request(f, n);
-    if (!status && ferror(f->in)) status = report_error("cannot read %s: %s", f->in_path, strerror(errno));
+    if (f->failed) status = EXIT_ERROR;
     rewind(f->in);
     f->n_line = 0;
     return status;
@@ -154,7 +157,11 @@ bool batch_file_next(batch_file *f, batch_request *out) {
     size_t n;
     while (read_line(f, &n)) {
         *out = (batch_request){.value = json_parse(f->line, n, why, sizeof why)};
-        if (!out->value) return false; /* it was there before, so there is no memory */
+        if (!out->value) { /* it was there before, so there is no memory */
+            report_no_memory();
+            f->failed = true;
+            return false;
+        }
         read_request(out);
         if (out->id && json_is_false(json_object_getn(f->ids, out->id, out->id_bytes))) return true;
         facet_value_free(out->value);

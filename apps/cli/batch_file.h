@@ -18,6 +18,7 @@ typedef struct batch_file {
     size_t n_lines; /* requests in all */
     size_t n_known; /* of these, answered by an earlier run */
     json_t *ids;    /* custom ids; true: answered */
+    bool failed;    /* the requests cannot be read on, which has been told */
 } batch_file;
 
 /* A line: {"custom_id", "method": "POST", "url", "body"}. */
@@ -41,7 +42,7 @@ typedef struct batch_answer {
  * line of the answers is cut off where it is torn. Returns an exit status, and has told about a failure. */
 int batch_file_open(batch_file *f, const char *in_path, const char *out_path);
 void batch_file_close(batch_file *f);
-/* The next request that has no answer. False at the end. */
+/* The next request that has no answer. False at the end, and where `failed`. */
 bool batch_file_next(batch_file *f, batch_request *out);
 void batch_request_free(batch_request *r);
 /* Appends the answer as one line. False: it could not be written, which has been told. */

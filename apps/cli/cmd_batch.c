@@ -67,6 +67,7 @@ static void *work(void *ctx) {
         batch_request r;
         pthread_mutex_lock(&b->lock);
         bool more = batch_file_next(&b->file, &r);
+        if (b->file.failed) atomic_store(&b->failed, true);
         pthread_mutex_unlock(&b->lock);
         if (!more) break;
         answer_one(b, &r);

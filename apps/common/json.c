@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char no_memory[] = "out of memory";
+
+bool json_lacked_memory(const char *why) { return strcmp(why, no_memory) == 0; }
+
 static bool in_number(char c) { return c && strchr("0123456789+-.eE", c); }
 
 /* Bytes of the string that starts at data[0] == '"', its quotes included (or what is left of the text). */
@@ -75,10 +79,13 @@ static json_t *load_marked(const char *data, size_t n, char *why, size_t why_byt
     size_t stop = 0;
     json_t *json = NULL;
     if (!mark(&marked, data, n, &stop)) {
-        snprintf(why, why_bytes, "out of memory");
+        snprintf(why, why_bytes, "%s", no_memory);
     } else {
         json = json_loadb(marked.data, marked.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-        if (!json) tell_error(data, n, &error, why, why_bytes);
+        if (!json && json_error_code(&error) == json_error_out_of_memory)
+            snprintf(why, why_bytes, "%s", no_memory);
+        else if (!json)
+            tell_error(data, n, &error, why, why_bytes);
     }
     cli_text_free(&marked);
     return json;
@@ -134,7 +141,7 @@ static facet_value *convert(const json_t *json, char *why, size_t why_bytes) {
 }
 
 static facet_value *convert_or_tell(const json_t *json, char *why, size_t why_bytes) {
-    snprintf(why, why_bytes, "out of memory");
+    snprintf(why, why_bytes, "%s", no_memory);
     return convert(json, why, why_bytes);
 }
 

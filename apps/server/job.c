@@ -76,6 +76,7 @@ bool job_parse(job *j) {
     text *body = &j->x->body;
     j->body = json_parse(cli_text_get(body), body->n, why, sizeof why);
     cli_text_free(body);
+    if (!j->body && json_lacked_memory(why)) return request_refuse(&j->error, 500, "", "", "%s", why);
     if (!j->body) return request_refuse(&j->error, 400, "", "invalid_json", "the body of the request: %s", why);
     if (facet_value_typeof(j->body) != FACET_VALUE_OBJECT)
         return request_refuse(&j->error, 400, "", "invalid_json", "the body of the request is not a JSON object");

@@ -82,6 +82,7 @@ bool arguments_value(const fields *f, const char *name, facet_value **out) {
     } else if (data) {
         char why[200];
         facet_value *inner = json_parse(data, n, why, sizeof why);
+        if (!inner && json_lacked_memory(why)) return no_memory(f->error);
         if (!inner) return field_refuse(f, name, "holds no JSON object: %s", why);
         if (facet_value_typeof(inner) != FACET_VALUE_OBJECT) {
             facet_value_free(inner);

@@ -391,11 +391,99 @@ static void grammars(void **state) {
     assert_memory_equal(&before, &after, sizeof before);
 }
 
+/* ---- context shift: a session that loses its oldest tokens while requests fail */
+
+enum { SHIFT_CONTEXT = 64, SHIFT_PROMPT = 40, SHIFT_TOKENS = 60 };
+
+typedef struct written {
+    int32_t ids[SHIFT_TOKENS];
+    size_t n;
+} written;
+
+static bool note_token(void *ctx, const facet_token *token) {
+    written *w = ctx;
+    assert_true(w->n < SHIFT_TOKENS);
+    w->ids[w->n++] = token->id;
+    return true;
+}
+
+/* The same each time: fifteen tokens leave the middle of the prompt's pages, then the context overflows twice. */
+static facet_status shift_and_go_on(life *l, written *w) {
+    int32_t prompt[SHIFT_PROMPT];
+    for (int32_t i = 0; i < SHIFT_PROMPT; i++) prompt[i] = 300 + 7 * i % 90;
+    w->n = 0;
+    FACET_TRY(facet_session_sync(l->session, prompt, SHIFT_PROMPT, NULL, NULL, NULL, &l->error));
+    FACET_TRY(facet_session_shift(l->session, 5, 15, &l->error));
+    facet_generation g;
+    facet_generation_defaults(&g);
+    g.sampling.temperature = 0;
+    g.max_tokens = SHIFT_TOKENS;
+    g.ignore_end = true;
+    g.shift_keep = 4;
+    facet_generation_result result = {.size = sizeof result};
+    facet_status status = facet_session_generate(l->session, &g, note_token, w, &result, &l->error);
+    if (status == FACET_OK) assert_in_range(result.n_shifted, 1, SHIFT_TOKENS);
+    return status;
+}
+
+static facet_status shift_life(life *l, written *w) {
+    facet_engine_options options;
+    facet_engine_options_defaults(&options);
+    options.n_threads = 2;
+    options.max_context = SHIFT_CONTEXT;
+    FACET_TRY(facet_engine_new(&l->engine, l->model, &options, &l->error));
+    FACET_TRY(facet_session_new(&l->session, l->engine, NULL, &l->error));
+    return shift_and_go_on(l, w);
+}
+
+static inject_kind check_shift(const life *opened, const written *want, long k) {
+    life l = *opened;
+    written w = {.n = 0};
+    inject_held before = inject_balance();
+    inject_arm(k);
+    facet_status status = shift_life(&l, &w);
+    inject_kind kind = inject_disarm();
+    if (status != FACET_OK && (!tells(status, kind) || !l.error.message[0]))
+        fail_msg("request %ld: %s: %s", k, facet_status_name(status), l.error.message);
+    if (status != FACET_OK && l.session) assert_ok(shift_and_go_on(&l, &w), &l.error);
+    if (status == FACET_OK || l.session) {
+        assert_int_equal(w.n, want->n);
+        assert_memory_equal(w.ids, want->ids, w.n * sizeof *w.ids);
+    }
+    facet_session_free(l.session);
+    facet_engine_free(l.engine);
+    inject_held after = inject_balance();
+    if (memcmp(&before, &after, sizeof before))
+        fail_msg("request %ld left %ld blocks", k, after.blocks - before.blocks);
+    return kind;
+}
+
+static void shifts(void **state) {
+    (void)state;
+    life l = {.from = ORIGIN_MAPPED};
+    written want = {.n = 0};
+    assert_ok(life_open(&l), &l.error);
+    life first = l;
+    assert_ok(shift_life(&first, &want), &first.error);
+    assert_int_equal(want.n, SHIFT_TOKENS);
+    facet_session_free(first.session);
+    facet_engine_free(first.engine);
+    long k = 1, n_checked = 0;
+    while (check_shift(&l, &want, k) != INJECT_NONE) {
+        k += every_request || k < 32 ? 1 : 1 + k / 32;
+        n_checked++;
+    }
+    print_message("shifts: %ld faults\n", n_checked);
+    assert_true(n_checked > 30);
+    facet_model_free(l.model);
+}
+
 int main(int argc, char **argv) {
     every_request = argc > 1 && !strcmp(argv[1], "full");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mapped),      cmocka_unit_test(read_whole),  cmocka_unit_test(in_memory),
         cmocka_unit_test(from_source), cmocka_unit_test(from_stream), cmocka_unit_test(grammars),
+        cmocka_unit_test(shifts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,6 +58,7 @@ static void *obtained(void *p) {
     return p;
 }
 
+void *inject_malloc(size_t n) { return obtained(__real_malloc(n)); }
 void *__wrap_malloc(size_t n) { return fails(INJECT_MEMORY, ENOMEM) ? NULL : obtained(__real_malloc(n)); }
 void *__wrap_calloc(size_t n, size_t size) {
     return fails(INJECT_MEMORY, ENOMEM) ? NULL : obtained(__real_calloc(n, size));
@@ -85,6 +86,19 @@ void __wrap_free(void *p) {
     if (p) n_blocks--;
     __real_free(p);
 }
+
+/* getline is this one, or inline code that calls it */
+ssize_t __real___getdelim(char **line, size_t *n, int end, FILE *file);
+ssize_t __wrap___getdelim(char **line, size_t *n, int end, FILE *file);
+ssize_t __wrap_getline(char **line, size_t *n, FILE *file);
+ssize_t __wrap___getdelim(char **line, size_t *n, int end, FILE *file) {
+    bool first = !*line;
+    if (fails(INJECT_MEMORY, ENOMEM)) return -1;
+    ssize_t length = __real___getdelim(line, n, end, file);
+    if (first) obtained(*line);
+    return length;
+}
+ssize_t __wrap_getline(char **line, size_t *n, FILE *file) { return __wrap___getdelim(line, n, '\n', file); }
 
 /* ---- mappings */
 void *__real_mmap(void *address, size_t n, int protection, int flags, int fd, off_t offset);

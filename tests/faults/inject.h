@@ -4,6 +4,7 @@
 #define FACET_TESTS_INJECT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef enum inject_kind { INJECT_NONE, INJECT_MEMORY, INJECT_MAP, INJECT_FILE, INJECT_THREAD } inject_kind;
 
@@ -11,6 +12,9 @@ typedef enum inject_kind { INJECT_NONE, INJECT_MEMORY, INJECT_MAP, INJECT_FILE, 
 void inject_arm(long k);
 /* Ends that. What failed: INJECT_NONE when fewer than k requests were made. */
 inject_kind inject_disarm(void);
+
+/* Memory that counts but is never refused: for other people's libraries. */
+void *inject_malloc(size_t n);
 
 /* Blocks, mappings, files and threads that were obtained and not given back since the program began. */
 typedef struct inject_held {
