@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "server.h"
 #include "serving.h"
+#include "terminal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@ static int check_options(const cli_options *o) {
     return EXIT_OK;
 }
 
-static void fill(server_options *s, const cli_options *o, const char *name) {
+static void fill(server_options *s, const cli_options *o) {
     *s = (server_options){.host = o->host,
                           .port = (int)o->port,
                           .unix_path = o->unix_path,
@@ -27,7 +28,6 @@ static void fill(server_options *s, const cli_options *o, const char *name) {
                           .cors = o->cors.items,
                           .n_cors = o->cors.n,
                           .access_log = o->access_log,
-                          .model_name = name,
                           .force = o->force,
                           .n_parallel = (int)o->parallel,
                           .n_queue = (int)o->queue,
@@ -40,26 +40,45 @@ static void fill(server_options *s, const cli_options *o, const char *name) {
     app_sampling(&s->sampling, o);
 }
 
-int cmd_serve(const cli_options *o) {
-    app a = {0};
-    server_options options;
-    server_adapter *adapters = NULL;
+typedef struct served {
+    app app;
+    const cli_options *options;
+    server_adapter *adapters;
     char name[200];
+} served;
+
+static int open_served(void *ctx, server_options *s, facet_model **model, facet_engine **engine) {
+    served *d = ctx;
+    app *a = &d->app;
+    int status = app_open_model(a, d->options, APP_WEIGHTS);
+    if (!status) status = app_open_adapters(a);
+    if (!status) status = serving_adapters(a, &d->adapters);
+    if (!status) status = serving_engine(a);
+    if (status) return status;
+    serving_name(a, d->name, sizeof d->name);
+    s->model_name = d->name;
+    s->adapters = d->adapters;
+    s->n_adapters = a->adapters.n;
+    *model = a->model;
+    *engine = a->engine;
+    return EXIT_OK;
+}
+
+static void cancel(void *ctx) {
+    (void)ctx;
+    interrupt_raise();
+}
+
+int cmd_serve(const cli_options *o) {
+    served d = {.options = o};
+    server_load load = {open_served, cancel, &d};
+    server_options options;
     int status = check_options(o);
     if (status) return status;
     server_block_signals();
-    status = app_open_model(&a, o, APP_WEIGHTS);
-    if (!status) status = app_open_adapters(&a);
-    if (!status) status = serving_adapters(&a, &adapters);
-    if (!status) status = serving_engine(&a);
-    if (!status) {
-        serving_name(&a, name, sizeof name);
-        fill(&options, o, name);
-        options.adapters = adapters;
-        options.n_adapters = a.adapters.n;
-        status = server_run(&options, a.model, a.engine);
-    }
-    free(adapters);
-    app_close(&a);
+    fill(&options, o);
+    status = server_run(&options, &load);
+    free(d.adapters);
+    app_close(&d.app);
     return status;
 }

@@ -17,7 +17,7 @@ struct remote {
     facet_loader_options options;
     progress progress;
     pthread_t thread;
-    atomic_bool stop;
+    atomic_bool stop, opened;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
     facet_loader *loader; /* once the size of the file is known */
@@ -57,7 +57,11 @@ int remote_digest(const cli_options *o, uint8_t digest[32], bool *given) {
 
 /* ---- the thread that fetches */
 
-static bool go_on(void *ctx) { return !atomic_load(&((remote *)ctx)->stop); }
+/* Once there is a model an interruption is for whoever uses it. */
+static bool go_on(void *ctx) {
+    remote *r = ctx;
+    return !atomic_load(&r->stop) && (atomic_load(&r->opened) || !interrupt_seen());
+}
 
 /* What an earlier run has left in the cache. */
 static facet_status feed_part(remote *r, uint64_t n) {
@@ -224,7 +228,10 @@ static int open_streaming(remote *r, facet_model **model, const cli_options *o, 
     if (whole) r->options.sha256 = digest;
     progress_begin(&r->progress, "loading", "KiB");
     if (pthread_create(&r->thread, NULL, fetch_main, r)) return report_error("the system gave no thread");
-    if (!take_model(r, model, whole, &error)) return EXIT_OK;
+    if (!take_model(r, model, whole, &error)) {
+        atomic_store(&r->opened, true);
+        return EXIT_OK;
+    }
     atomic_store(&r->stop, true);
     pthread_join(r->thread, NULL);
     return report_failure(&error, o->model);

@@ -81,4 +81,5 @@ void interrupt_install(void) {
 
 void interrupt_watch(facet_session *session) { atomic_store(&watched, session); }
 bool interrupt_seen(void) { return atomic_load(&interrupts) > 0; }
+void interrupt_raise(void) { atomic_store(&interrupts, 1); }
 void interrupt_clear(void) { atomic_store(&interrupts, 0); }

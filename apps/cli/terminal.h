@@ -27,6 +27,7 @@ void progress_end(progress *p); /* clears the line */
 void interrupt_install(void);
 void interrupt_watch(facet_session *session); /* NULL: none */
 bool interrupt_seen(void);
+void interrupt_raise(void); /* as if it had come */
 void interrupt_clear(void);
 
 #endif

@@ -93,12 +93,31 @@ static json_t *load_marked(const char *data, size_t n, char *why, size_t why_byt
 
 static facet_value *convert(const json_t *json, char *why, size_t why_bytes);
 
+static const char *digits_end(const char *s) { return s + strspn(s, "0123456789"); }
+
+static bool is_number(const char *s) {
+    s += *s == '-';
+    const char *end = *s == '0' ? s + 1 : digits_end(s);
+    if (end == s) return false;
+    if (*end == '.') {
+        const char *fraction = end + 1;
+        end = digits_end(fraction);
+        if (end == fraction) return false;
+    }
+    if ((*end | 0x20) == 'e') {
+        const char *exponent = end + 1 + (end[1] == '+' || end[1] == '-');
+        end = digits_end(exponent);
+        if (end == exponent) return false;
+    }
+    return *end == '\0';
+}
+
 static facet_value *convert_text(const json_t *json, char *why, size_t why_bytes) {
     const char *s = json_string_value(json);
     size_t n = json_string_length(json);
     if (s[0] != 'n') return facet_value_string(s + 1, n - 1);
     facet_value *value = facet_value_number(s + 1, n - 1);
-    if (!value) snprintf(why, why_bytes, "not valid JSON: '%.40s' is not a number", s + 1);
+    if (!value && !is_number(s + 1)) snprintf(why, why_bytes, "not valid JSON: '%.40s' is not a number", s + 1);
     return value;
 }
 

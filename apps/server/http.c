@@ -137,6 +137,9 @@ static void check_head(exchange *x, struct MHD_Connection *c) {
     } else if (!x->route) {
         exchange_fail(x, other_method ? 405 : 404, "not_found",
                       other_method ? "this path does not take this method" : "there is no such path");
+    } else if (!x->route->is_public && !atomic_load(&s->ready)) {
+        x->retry_after = 1;
+        exchange_fail(x, 503, "loading", "the model is loading: try again later");
     }
 }
 

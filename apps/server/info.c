@@ -4,8 +4,10 @@
 #include <string.h>
 
 void info_health(exchange *x) {
-    bool draining = atomic_load(&x->server->draining);
-    exchange_reply_json(x, draining ? 503 : 200, json_pack("{s:s}", "status", draining ? "draining" : "ok"));
+    const char *status = atomic_load(&x->server->draining) ? "draining"
+                         : atomic_load(&x->server->ready)  ? "ok"
+                                                           : "loading";
+    exchange_reply_json(x, strcmp(status, "ok") ? 503 : 200, json_pack("{s:s}", "status", status));
     exchange_release(x);
 }
 

@@ -17,7 +17,8 @@ local_server *local_server_new(const server_options *options, facet_model *model
     if (!l) return NULL;
     l->options = *options;
     l->options.n_queue = options->n_parallel;
-    l->server = (server){.options = &l->options, .model = model, .engine = engine, .started = time(NULL)};
+    l->server =
+        (server){.options = &l->options, .model = model, .engine = engine, .started = time(NULL), .ready = true};
     l->server.info.size = sizeof l->server.info;
     l->server.engine_info.size = sizeof l->server.engine_info;
     facet_model_get_info(model, &l->server.info);

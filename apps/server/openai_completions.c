@@ -132,11 +132,20 @@ static json_t *whole_text(const job *j, size_t index) {
     return json;
 }
 
-static void end_whole(job *j) {
+/* All of them, or NULL. */
+static json_t *choices_json(job *j) {
     json_t *choices = json_array();
-    for (size_t i = 0; i < j->n_choices; i++)
-        json_array_append_new(choices, choice_json(j, i, whole_text(j, i), finish_name(j->choices[i].finish)));
-    json_t *answer = answer_json(j, choices);
+    for (size_t i = 0; choices && i < j->n_choices; i++) {
+        json_t *one = choice_json(j, i, whole_text(j, i), finish_name(j->choices[i].finish));
+        if (!json_array_append_new(choices, one)) continue;
+        json_decref(choices);
+        return NULL;
+    }
+    return choices;
+}
+
+static void end_whole(job *j) {
+    json_t *answer = answer_json(j, choices_json(j));
     json_object_set_new(answer, "usage", job_usage(j));
     json_object_set_new(answer, "timings", job_timings(j));
     exchange_reply_json(j->x, 200, answer);

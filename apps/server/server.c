@@ -97,14 +97,24 @@ static void drain(server *s) {
     }
 }
 
-static void serve(server *s, const listener *l) {
-    fprintf(stderr, "facet: %s is served at %s%s\n", s->options->model_name,
-            s->options->unix_path         ? ""
-            : s->options->tls_certificate ? "https://"
-                                          : "http://",
+static void tell_address(const server *s, const listener *l, const char *before) {
+    const server_options *o = s->options;
+    fprintf(stderr, "facet: %s %s%s\n", before,
+            o->unix_path         ? ""
+            : o->tls_certificate ? "https://"
+                                 : "http://",
             l->name);
+}
+
+static void serve(server *s, const listener *l) {
+    char what[300];
+    snprintf(what, sizeof what, "%s is served at", s->options->model_name);
+    tell_address(s, l, what);
     while (!stop_came(200)) access_watch(s);
     fprintf(stderr, "facet: stopping\n");
+}
+
+static void stop_http(server *s) {
     atomic_store(&s->draining, true);
     int fd = http_quiesce(s);
     drain(s);
@@ -131,29 +141,79 @@ static bool add_adapters(server *s) {
     return true;
 }
 
-int server_run(const server_options *options, facet_model *model, facet_engine *engine) {
-    server s = {.options = options, .model = model, .engine = engine, .started = time(NULL)};
-    listener l = {.fd = -1};
+/* ---- the model */
+
+typedef struct loading {
+    server *s;
+    server_options *options;
+    const server_load *load;
+    pthread_t thread;
+    int status;
+    atomic_bool ended;
+} loading;
+
+static void *load_main(void *ctx) {
+    loading *l = ctx;
+    server *s = l->s;
+    l->status = l->load->open(l->load->ctx, l->options, &s->model, &s->engine);
+    if (!l->status) {
+        facet_model_get_info(s->model, &s->info);
+        facet_engine_get_info(s->engine, &s->engine_info);
+        if (!add_adapters(s)) l->status = 1;
+    }
+    if (!l->status) atomic_store(&s->ready, true);
+    atomic_store(&l->ended, true);
+    return NULL;
+}
+
+/* Until the model is there; false where it cannot be had, or a signal to stop came before. */
+static bool await_model(loading *l, const listener *at) {
+    enum { MOMENT = 10, SOON = 300 }; /* milliseconds */
+    bool stopped = false;
+    if (pthread_create(&l->thread, NULL, load_main, l)) {
+        l->status = 1;
+        return complain("the system gave no thread");
+    }
+    for (int t = 0; !atomic_load(&l->ended) && !stopped; t += MOMENT) {
+        if (t == SOON) tell_address(l->s, at, "the model is loading; /health tells when it is there, at");
+        stopped = stop_came(MOMENT);
+        access_watch(l->s);
+    }
+    if (stopped) l->load->cancel(l->load->ctx);
+    pthread_join(l->thread, NULL);
+    if (stopped) l->status = 0;
+    return !stopped && !l->status;
+}
+
+/* ---- the whole */
+
+static bool prepare(server *s, listener *l) {
+    const server_options *o = s->options;
     char why[300];
-    s.info.size = sizeof s.info;
-    s.engine_info.size = sizeof s.engine_info;
-    facet_model_get_info(model, &s.info);
-    facet_engine_get_info(engine, &s.engine_info);
-    pthread_mutex_init(&s.lock, NULL);
-    metrics_init(&s.metrics);
-    adapter_list_init(&s.adapters);
-    bool ok = add_adapters(&s);
-    if (ok && !key_ring_load(&s.keys, options->api_keys, options->n_api_keys, options->api_key_file, why, sizeof why))
-        ok = complain(why);
-    ok = ok && open_log(&s) && open_listener(&s, &l);
-    s.loopback = l.loopback;
-    if (ok && !start_threads(&s)) ok = complain("out of memory");
-    if (ok) ok = start_http(&s, l.fd);
-    if (ok)
-        serve(&s, &l);
-    else if (l.fd >= 0)
+    s->info.size = sizeof s->info;
+    s->engine_info.size = sizeof s->engine_info;
+    pthread_mutex_init(&s->lock, NULL);
+    metrics_init(&s->metrics);
+    adapter_list_init(&s->adapters);
+    if (!key_ring_load(&s->keys, o->api_keys, o->n_api_keys, o->api_key_file, why, sizeof why)) return complain(why);
+    if (!open_log(s) || !open_listener(s, l)) return false;
+    s->loopback = l->loopback;
+    return start_threads(s) || complain("out of memory");
+}
+
+int server_run(server_options *options, const server_load *load) {
+    server s = {.options = options, .started = time(NULL)};
+    listener l = {.fd = -1};
+    loading model = {.s = &s, .options = options, .load = load};
+    int status = 1;
+    if (prepare(&s, &l) && start_http(&s, l.fd)) {
+        if (await_model(&model, &l)) serve(&s, &l);
+        status = model.status;
+        stop_http(&s);
+    } else if (l.fd >= 0) {
         close(l.fd);
+    }
     if (l.fd >= 0 && options->unix_path) unlink(options->unix_path);
     close_server(&s);
-    return ok ? 0 : 1;
+    return status;
 }

@@ -1,6 +1,6 @@
 /* The HTTP server: OpenAI's, Anthropic's and Ollama's interfaces over one engine. Owns: its threads, its connections
- * and the sessions of running requests. Borrows the model, the engine and the options while it runs. Knows nothing of
- * the command line. */
+ * and the sessions of running requests. Borrows the options while it runs, and the model and the engine. Knows
+ * nothing of the command line. */
 #ifndef FACET_SERVER_H
 #define FACET_SERVER_H
 
@@ -38,9 +38,18 @@ typedef struct server_options {
     bool context_shift; /* when the context is full the oldest turns leave */
 } server_options;
 
+/* What makes the model while the server answers already that it is loading. */
+typedef struct server_load {
+    /* In a thread of its own: gives the model and the engine, which the server borrows, and sets the name and the
+     * adapters in the options. 0, or an exit status after a line on the standard error. */
+    int (*open)(void *ctx, server_options *options, facet_model **model, facet_engine **engine);
+    void (*cancel)(void *ctx); /* from another thread: `open` shall give up soon */
+    void *ctx;
+} server_load;
+
 /* Serves until SIGTERM or SIGINT comes. These two must be blocked in all threads, so call server_block_signals before
- * the engine is made. 0, or an exit status after a line on the standard error. */
+ * any are made. 0, or an exit status after a line on the standard error. */
 void server_block_signals(void);
-int server_run(const server_options *options, facet_model *model, facet_engine *engine);
+int server_run(server_options *options, const server_load *load);
 
 #endif

@@ -17,7 +17,8 @@ struct exchange;
 typedef struct connection connection;
 
 typedef struct server {
-    const server_options *options;
+    const server_options *options; /* the model's name and the adapters: as what follows */
+    atomic_bool ready;             /* what follows is there: the model, up to engine_info */
     facet_model *model;
     facet_engine *engine;
     facet_model_info info;

@@ -1,6 +1,7 @@
 """facet pull, and models named by a URL, against a server that drops, lies, stalls and redirects.
    test_download.py FACET MODEL"""
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -11,6 +12,8 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 from web import Web
 
@@ -386,6 +389,46 @@ class Model(Case):
             p.send_signal(2)
             self.assertEqual(p.wait(20), 130)
             p.communicate()
+
+    def serve(self, path):
+        """A server whose model does not arrive, and its address."""
+        p = subprocess.Popen([FACET, "serve", "--port", "0", "-m", self.web.url(path), "--stall", "60"],
+                             cwd=self.work, env=self.environment(), stderr=subprocess.PIPE, text=True)
+        line = p.stderr.readline()
+        self.assertIn("loading", line)
+        return p, line.split()[-1]
+
+    def ask(self, address, path):
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address + path, timeout=20) as r:
+                return r.status, json.load(r)
+        except urllib.error.HTTPError as e:
+            with e:
+                return e.code, json.load(e)
+
+    def test_serve_answers_while_loading(self):
+        p, address = self.serve("stall/1000/tiny.gguf")
+        self.assertEqual(self.ask(address, "/health"), (503, {"status": "loading"}))
+        status, answer = self.ask(address, "/v1/models")
+        self.assertEqual((status, answer["error"]["code"]), (503, "loading"))
+        self.web.stop.set() # the connection ends; the next one gives the whole file
+        self.assertIn("is served at " + address, p.stderr.readline())
+        self.assertEqual(self.ask(address, "/health"), (200, {"status": "ok"}))
+        self.assertEqual(self.ask(address, "/v1/models")[0], 200)
+        p.send_signal(15)
+        self.assertEqual(p.wait(30), 0)
+        p.communicate()
+
+    def test_serve_stops_while_loading(self):
+        p, address = self.serve("stall/1000/tiny.gguf")
+        p.send_signal(15)
+        self.assertEqual(p.wait(30), 0)
+        p.communicate()
+
+    def test_serve_without_model(self):
+        r = self.facet("serve", "--port", "0", "-m", self.web.url("status/404/tiny.gguf"), *QUICK)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("404", r.stderr)
 
 
 if __name__ == "__main__":
