@@ -88,7 +88,7 @@ static inline int32_t fuzz_choose(const fuzz_words *w, const uint64_t *mask, uin
 }
 
 /* Up to 40 tokens: what is permitted can be said, what is not cannot. */
-static inline void fuzz_babble(const fuzz_words *w, const grammar *g, uint32_t seed) {
+static inline void fuzz_babble(const fuzz_words *w, grammar *g, uint32_t seed) {
     matcher *m;
     facet_status status = matcher_new(&m, g, w->trie, w->v, NULL);
     for (int i = 0; i < 40 && status == FACET_OK && !matcher_finished(m); i++) {

@@ -46,7 +46,7 @@ static inline words_model words_open(const char *path) {
     return w;
 }
 
-static inline matcher *words_follow(const words_model *w, const grammar *g) {
+static inline matcher *words_follow(const words_model *w, grammar *g) {
     facet_error error;
     matcher *m;
     assert_ok(matcher_new(&m, g, w->trie, w->v, &error), &error);

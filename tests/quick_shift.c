@@ -523,13 +523,13 @@ static void test_constraints(void **state) {
     static int32_t left[100];
     size_t n_left;
     facet_error error;
-    facet_grammar *grammar;
+    facet_grammar *form;
     const char *gbnf = "root ::= \"[\" item{60} \"]\"\nitem ::= [0-9] \",\"";
-    assert_ok(facet_grammar_from_gbnf(&grammar, x.model, gbnf, strlen(gbnf), &error), &error);
+    assert_ok(facet_grammar_from_gbnf(&form, x.model, gbnf, strlen(gbnf), &error), &error);
     facet_generation g;
     facet_generation_result result;
     facet_generation_defaults(&g);
-    g.grammar = grammar;
+    g.grammar = form;
     g.shift_keep = 1;
     generate(&x, &g, &t, &result, left, &n_left);
     assert_int_equal(result.stop_reason, FACET_STOP_END);
@@ -543,7 +543,7 @@ static void test_constraints(void **state) {
     assert_int_equal(result.stop_reason, FACET_STOP_STRING);
     assert_int_equal(result.stop_index, 1);
     assert_int_equal(t.n_text, 121);
-    facet_grammar_free(grammar);
+    facet_grammar_free(form);
     close_setup(&x);
 }
 

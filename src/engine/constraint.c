@@ -18,7 +18,7 @@ struct facet_grammar {
 typedef enum phase { BEFORE_THOUGHT, IN_THOUGHT, IN_GRAMMAR } phase;
 
 struct constraint {
-    const facet_model *model;
+    facet_model *model;
     matcher *matcher;
     phase phase;
     int32_t open, close;  /* the tokens of a thought, or -1 */
@@ -137,7 +137,9 @@ static facet_status prepare_thought(constraint *c, const facet_session *s, facet
 static facet_status start(constraint *c, const facet_generation *g, const facet_session *s, facet_error *err) {
     const token_trie *trie;
     FACET_TRY(model_trie(s->engine->model, &trie, err));
-    FACET_TRY(matcher_new(&c->matcher, g->grammar->grammar, trie, c->model->vocab, err));
+    grammar *followed = g->grammar->grammar;
+    c->matcher = matcher_pool_take(&c->model->matchers, followed);
+    if (!c->matcher) FACET_TRY(matcher_new(&c->matcher, followed, trie, c->model->vocab, err));
     return g->grammar_after_thought ? prepare_thought(c, s, err) : FACET_OK;
 }
 
@@ -159,7 +161,7 @@ facet_status constraint_new(constraint **out, const facet_generation *g, const f
 
 void constraint_free(constraint *c) {
     if (!c) return;
-    matcher_free(c->matcher);
+    matcher_pool_give(&c->model->matchers, c->matcher);
     free(c->mask);
     free(c);
 }

@@ -43,6 +43,7 @@ void facet_model_free(facet_model *m) {
         weights_free(&m->weights);
         hparams_free(&m->hparams);
     }
+    matcher_pool_close(&m->matchers);
     trie_free(atomic_load(&m->trie));
     vocab_free(m->vocab);
     gguf_free(m->file);
@@ -125,6 +126,7 @@ static facet_status open_source(facet_model **out, source *src, const facet_mode
         return error_memory(err, sizeof *m);
     }
     atomic_init(&m->references, 1);
+    matcher_pool_open(&m->matchers);
     m->source = src;
     facet_status status = read_all(m, o, late, err);
     if (status != FACET_OK)

@@ -1,11 +1,13 @@
 /* struct facet_model: everything that a GGUF file gives, immutable and reference counted. Owns: the source, the
- * directory, the bound weights, the vocabulary. Knows nothing of engines and sessions. */
+ * directory, the bound weights, the vocabulary, what grammars keep between answers. Knows nothing of engines and
+ * sessions. */
 #ifndef FACET_ENGINE_MODEL_H
 #define FACET_ENGINE_MODEL_H
 
 #include <stdatomic.h>
 
 #include "engine/arrival.h"
+#include "engine/matchers.h"
 #include "model/weights.h"
 #include "sample/mask.h"
 #include "source/source.h"
@@ -18,6 +20,7 @@ struct facet_model {
     gguf_file *file;
     vocab *vocab;
     _Atomic(token_trie *) trie; /* of the vocabulary, made when the first grammar is; see model_trie */
+    matcher_pool matchers;      /* of its grammars */
     bool has_shape;             /* hparams and weights are filled */
     bool has_weights;           /* and the weights' bytes are there, or on their way: see arrival */
     arrival *arrival;           /* NULL: all are there */

@@ -9,6 +9,8 @@
 #ifndef FACET_SAMPLE_GRAMMAR_H
 #define FACET_SAMPLE_GRAMMAR_H
 
+#include <stdatomic.h>
+
 #include "sample/grammar_expr.h"
 
 typedef enum grammar_node_kind {
@@ -43,6 +45,7 @@ typedef struct grammar_entry {
 } grammar_entry;
 
 typedef struct grammar {
+    atomic_int references;
     grammar_node *nodes; /* 0 is the one NODE_END */
     size_t n_nodes, nodes_capacity;
     grammar_edge *edges;
@@ -58,7 +61,10 @@ enum { GRAMMAR_MAX_NODES = 1 << 20 };
 /* Compiles what was built. Errors name the rule: never defined, never ending, beginning with itself; or that there
  * was no memory or too much of it all while building. */
 facet_status grammar_compile(grammar **out, const grammar_builder *b, uint32_t start_rule, facet_error *err);
-void grammar_free(grammar *g);
+grammar *grammar_ref(grammar *g);
+void grammar_free(grammar *g); /* one reference */
+/* Whether they were compiled into the same nodes: then they permit the same, and whoever follows one follows both. */
+bool grammar_same(const grammar *a, const grammar *b);
 
 /* GBNF as llama.cpp documents it; `find_token` gives the id of a spelling, or -1. The start is the rule "root". */
 typedef struct grammar_vocab {

@@ -339,6 +339,7 @@ facet_status grammar_compile(grammar **out, const grammar_builder *b, uint32_t s
     c.waiting = malloc(2 * n_rules * sizeof *c.waiting);
     bool ok = c.e.g && c.nullable && c.size && c.entry[0] && c.entry[1] && c.waiting;
     facet_status status = ok ? compile_all(&c, start_rule) : error_memory(err, n * sizeof *c.size);
+    if (c.e.g) atomic_init(&c.e.g->references, 1);
     if (status == FACET_OK)
         *out = c.e.g;
     else
@@ -350,12 +351,4 @@ facet_status grammar_compile(grammar **out, const grammar_builder *b, uint32_t s
     free(c.entry[1]);
     free(c.waiting);
     return status;
-}
-
-void grammar_free(grammar *g) {
-    if (!g) return;
-    free(g->nodes);
-    free(g->edges);
-    free(g->entries);
-    free(g);
 }

@@ -15,13 +15,15 @@ typedef struct kept_mask {
 } kept_mask;
 
 struct matcher {
+    grammar *g;
     automaton a;
     const token_trie *trie;
     const vocab *v;
     uint32_t at; /* the configuration */
     buffer piece;
     kept_mask masks[N_MASKS];
-    uint64_t clock;
+    uint64_t clock, n_made;
+    bool broken;
 };
 
 /* ---- masks */
@@ -106,7 +108,9 @@ static facet_status attend(matcher *m, facet_error *err) {
     automaton_attend(&m->a, err);
     if (!automaton_is_full(&m->a)) return FACET_OK;
     for (size_t i = 0; i < N_MASKS; i++) m->masks[i].configuration = DEAD;
-    return automaton_forget(&m->a, &m->at);
+    facet_status status = automaton_forget(&m->a, &m->at);
+    if (status != FACET_OK) m->broken = true;
+    return status;
 }
 
 facet_status matcher_mask(matcher *m, const uint64_t **mask, facet_error *err) {
@@ -118,6 +122,7 @@ facet_status matcher_mask(matcher *m, const uint64_t **mask, facet_error *err) {
         k->configuration = DEAD;
         if (!k->bits && !(k->bits = malloc(n_bytes))) return error_memory(err, n_bytes);
         FACET_TRY(fill(m, k->bits));
+        m->n_made++;
         k->configuration = m->at;
     }
     *mask = k->bits;
@@ -165,12 +170,25 @@ facet_status matcher_accept(matcher *m, int32_t id, facet_error *err) {
 bool matcher_may_end(const matcher *m) { return automaton_at(&m->a, m->at)->may_end; }
 bool matcher_finished(const matcher *m) { return matcher_may_end(m) && automaton_at(&m->a, m->at)->ways.n == 0; }
 
+/* ---- keeping */
+
+const grammar *matcher_grammar(const matcher *m) { return m->g; }
+bool matcher_is_broken(const matcher *m) { return m->broken; }
+uint64_t matcher_masks_made(const matcher *m) { return m->n_made; }
+
+size_t matcher_memory_bytes(const matcher *m) {
+    size_t n_masks = 0;
+    for (size_t i = 0; i < N_MASKS; i++) n_masks += m->masks[i].bits != NULL;
+    return sizeof *m + automaton_memory_bytes(&m->a) + n_masks * mask_words(m->trie->n_vocab) * sizeof(uint64_t);
+}
+
 /* ---- life cycle */
 
-facet_status matcher_new(matcher **out, const grammar *g, const token_trie *trie, const vocab *v, facet_error *err) {
+facet_status matcher_new(matcher **out, grammar *g, const token_trie *trie, const vocab *v, facet_error *err) {
     *out = NULL;
     matcher *m = calloc(1, sizeof *m);
     if (!m) return error_memory(err, sizeof *m);
+    m->g = grammar_ref(g);
     m->trie = trie;
     m->v = v;
     facet_status status = automaton_init(&m->a, g, err);
@@ -189,5 +207,6 @@ void matcher_free(matcher *m) {
     automaton_clear(&m->a);
     for (size_t i = 0; i < N_MASKS; i++) free(m->masks[i].bits);
     buffer_free(&m->piece);
+    grammar_free(m->g);
     free(m);
 }

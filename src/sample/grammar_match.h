@@ -1,5 +1,5 @@
 /* Following a grammar token by token: which tokens are permitted now. Owns: where in the grammar one text is, and
- * what was worked out on the way. Borrows: grammar, trie and vocabulary.
+ * what was worked out on the way; a reference to the grammar. Borrows: trie and vocabulary.
  *
  * All ways in which the text so far fits the grammar are followed at once. Where two ways have called the same rule
  * at the same place they share its frame, as in Earley's and in generalised LR parsers: so time stays polynomial. The
@@ -15,7 +15,7 @@
 
 typedef struct matcher matcher;
 
-facet_status matcher_new(matcher **out, const grammar *g, const token_trie *trie, const vocab *v, facet_error *err);
+facet_status matcher_new(matcher **out, grammar *g, const token_trie *trie, const vocab *v, facet_error *err);
 void matcher_free(matcher *m);
 void matcher_reset(matcher *m); /* to the start of a text; what was worked out stays */
 
@@ -29,5 +29,11 @@ facet_status matcher_accept_bytes(matcher *m, const char *text, size_t n, facet_
 
 bool matcher_may_end(const matcher *m);
 bool matcher_finished(const matcher *m); /* it may end and cannot go on */
+
+/* For those who keep matchers for later texts (engine/matchers.h). */
+const grammar *matcher_grammar(const matcher *m);
+bool matcher_is_broken(const matcher *m); /* a call failed within: what was worked out is not to be relied on */
+size_t matcher_memory_bytes(const matcher *m);
+uint64_t matcher_masks_made(const matcher *m); /* that could not be taken from those kept */
 
 #endif
