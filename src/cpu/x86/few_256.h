@@ -3,7 +3,9 @@
  * weights is turned around. A row is unpacked once, into the first cache, and read once from memory, which is what
  * a few tokens cost. Included after a few_ISA.h.
  *
- * Tiles of four tokens fill half of the lanes; what the other half computes is thrown away. */
+ * Tiles of four tokens fill half of the lanes; what the other half computes is thrown away. With AVX-512 so few
+ * tokens are not packed, rows_* take them as they lie (select.c): there tiles of four are for a machine on which one
+ * of these fails its check. */
 #include "cpu/x86/few.h"
 
 /* What the terms are. OFFSET: they come off isum. MINIMA: they are msum. */
