@@ -123,11 +123,11 @@ static void answering(void **state) {
     long k = 1, n_checked = 0;
     check(0);
     while (check(k) != INJECT_NONE) {
-        k += every_request || k < 32 ? 1 : 1 + k / 8;
+        k += every_request || k < 16 ? 1 : 1 + k / 4;
         n_checked++;
     }
     print_message("%ld faults\n", n_checked);
-    assert_true(n_checked > 30);
+    assert_true(n_checked > 20);
 }
 
 int main(int argc, char **argv) {
