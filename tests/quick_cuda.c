@@ -60,6 +60,15 @@ static void test_models(void **state) {
     assert_like_cpu(&run, true, 8);
 }
 
+/* A token at a time, and a few: the launches that do several steps. */
+static void test_decode(void **state) {
+    (void)state;
+    driver_or_skip();
+    device_run run = {.model = TINY, .device = "cuda", .n_layers = -1, .n = 12, .one_by_one = true};
+    assert_like_cpu(&run, true, 8);
+    for (run.ubatch = 2, run.one_by_one = false; run.ubatch < 5; run.ubatch++) assert_like_cpu(&run, true, 8);
+}
+
 /* Threads may come in any order: nothing but barriers holds them together. */
 static void test_orders(void **state) {
     (void)state;
@@ -312,9 +321,10 @@ static void test_installed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_models),        cmocka_unit_test(test_orders),      cmocka_unit_test(test_old_device),
-        cmocka_unit_test(test_failing_start), cmocka_unit_test(test_graphs),      cmocka_unit_test(test_compiler),
-        cmocka_unit_test(test_installed),     cmocka_unit_test(test_many_graphs), cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_models),      cmocka_unit_test(test_orders),        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_old_device),  cmocka_unit_test(test_failing_start), cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_compiler),    cmocka_unit_test(test_installed),     cmocka_unit_test(test_many_graphs),
+        cmocka_unit_test(test_lost_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

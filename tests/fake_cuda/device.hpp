@@ -18,6 +18,7 @@ emulated_hooks *emulated;
 #define __global__ emulated_kernel
 #define __device__
 #define __forceinline__ inline
+#define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 #define __shared__ static __attribute__((section("emulated_shared")))

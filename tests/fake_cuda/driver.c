@@ -22,6 +22,7 @@ enum {
     MAX_ALLOCATIONS = 4096,
     MAX_ARGUMENTS = 64,
     MAX_SHARED = 48 << 10,
+    PROCESSORS = 5,
     MEMORY = 1 << 30
 };
 
@@ -35,6 +36,8 @@ struct CUfunc_st {
     emulated_module *module;
     emulated_kernel_fn kernel;
     const size_t *sizes; /* of its arguments */
+    char name[64];
+    size_t n_runs;
 };
 struct CUevent_st {
     int recorded;
@@ -90,6 +93,12 @@ void fake_cuda_refuse(bool graphs, bool pins) {
     fake.without_graphs = graphs;
     fake.without_pins = pins;
 }
+EXPORT size_t fake_cuda_runs(const char *name);
+size_t fake_cuda_runs(const char *name) {
+    size_t n = 0;
+    for (CUfunction f = fake.functions; f; f = f->next) n += !name || strcmp(f->name, name) == 0 ? f->n_runs : 0;
+    return n;
+}
 EXPORT fake_cuda_counts fake_cuda_count(void);
 fake_cuda_counts fake_cuda_count(void) {
     fake_cuda_counts counts = fake.counts;
@@ -130,6 +139,7 @@ CU(cuDeviceTotalMem_v2, (size_t * n, CUdevice d)) { return *n = MEMORY, d ? INVA
 CU(cuDeviceGetAttribute, (int *value, int what, CUdevice d)) {
     *value = what == CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK         ? 1024
              : what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK ? MAX_SHARED
+             : what == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT        ? PROCESSORS
              : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR    ? fake.capability / 10
              : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR    ? fake.capability % 10
                                                                        : 0;
@@ -258,6 +268,7 @@ CU(cuModuleGetFunction, (CUfunction * out, CUmodule m, const char *name)) {
                             .module = (emulated_module *)m,
                             .kernel = kernel,
                             .sizes = emulator_arguments((emulated_module *)m, name)};
+    snprintf(f->name, sizeof f->name, "%s", name);
     fake.functions = f;
     return *out = f, 0;
 }
@@ -271,6 +282,7 @@ static CUresult run(const CUDA_KERNEL_NODE_PARAMS *l) {
                               .block = {l->blockDimX, l->blockDimY, l->blockDimZ},
                               .shared_bytes = l->sharedMemBytes,
                               .arguments = l->kernelParams};
+    l->func->n_runs++;
     fake.problem = emulator_run(fake.emulator, &launch);
     if (fake.problem) fprintf(stderr, "fake CUDA: %s\n", fake.problem);
     if (fake.problem) fake.lost = true;

@@ -12,4 +12,6 @@ typedef struct fake_cuda_counts {
     size_t graph_launches; /* of whole graphs */
 } fake_cuda_counts;
 
+/* fake_cuda_count; fake_cuda_runs: how often kernels of a name (NULL: all) ran so far, in graphs or not. */
+
 #endif

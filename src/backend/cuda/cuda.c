@@ -58,6 +58,8 @@ static facet_status probe(cuda_device *c, facet_error *err) {
     l->memory_bytes = l->buffer_bytes = memory;
     l->group = (size_t)attribute(c, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
     l->local_bytes = (size_t)attribute(c, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK);
+    int processors = attribute(c, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    l->processors = processors > 0 ? (size_t)processors : 1;
     snprintf(l->version, sizeof l->version, "CUDA %d.%d, compute capability %d.%d", version / 1000,
              version % 1000 / 10, c->capability / 10, c->capability % 10);
     if (c->capability >= CUDA_OLDEST_CAPABILITY) return FACET_OK;

@@ -142,6 +142,13 @@ static void add_one(gpu *g, const gpu_product_call *p, const lora_use *use, size
                GPU_I(p->ldo));
 }
 
+bool gpu_adapted(const gpu *g) {
+    for (size_t i = 0; g->row_sets && i < g->n_row_sets; i++) {
+        if (g->row_sets[i] && g->row_sets[i]->n) return true;
+    }
+    return false;
+}
+
 void gpu_adapt(gpu *g, const gpu_product_call *p) {
     const lora_set *const *sets = g->row_sets;
     size_t per_row = p->n_tokens / (g->n_row_sets ? g->n_row_sets : 1); /* slots of a row */

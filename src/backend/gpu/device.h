@@ -32,6 +32,7 @@ typedef struct gpu_limits {
     bool dot;              /* it says that it has inner products of packed bytes */
     uint64_t image_texels; /* of an image over a buffer at most; 0: there are none, or they are no faster */
     bool warps;            /* runs CUDA C: threads of a group exchange values in 32s */
+    size_t processors;     /* what runs groups side by side, where it is known */
 } gpu_limits;
 
 typedef enum gpu_argument_type { GPU_BUFFER, GPU_IMAGE, GPU_INT, GPU_FLOAT, GPU_WIDE } gpu_argument_type;

@@ -55,11 +55,17 @@ static void finish(gpu *g, const gpu_join *j) {
     }
 }
 
-void gpu_compute(gpu *g, const gpu_join *j) {
+static void compute_steps(gpu *g, const gpu_join *j) {
     const weight *list[3];
     for (size_t i = 0; i < j->n; i++) list[i] = j->products[i].w;
     size_t n_rows = j->per_row ? j->n_tokens / j->per_row : j->n_tokens;
     gpu_prepare(g, input_of(g, j), n_rows, list[0]->m.n_cols, list, j->n);
     compute_products(g, j);
     finish(g, j);
+}
+
+/* ---- the choice */
+
+void gpu_compute(gpu *g, const gpu_join *j) {
+    if (!gpu_decode(g, j)) compute_steps(g, j);
 }

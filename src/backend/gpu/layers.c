@@ -176,6 +176,7 @@ static gpu_from compute_layer(gpu *g, uint32_t layer, gpu_from from) {
 void gpu_layers(gpu *g) {
     gpu_from from = gpu_stream(-1, -1, g->layers[g->options.first].attn_norm);
     g->x_now = &g->x;
+    g->x_spare = &g->x_other;
     g->q_now = &g->q;
     enter_part(g, g->options.first >= g->h->n_own ? 1 : 0);
     for (uint32_t i = g->options.first; i < g->options.end && g->n_rows; i++) from = compute_layer(g, i, from);

@@ -107,10 +107,11 @@ static facet_status take_attention(gpu *g, bool only_count, facet_error *err) {
 
 static facet_status take_stream(gpu *g, bool only_count, facet_error *err) {
     const hparams *h = g->h;
-    gpu_buffer *rows[] = {&g->x, &g->gathered, &g->normed, &g->y, &g->hidden};
+    gpu_buffer *rows[] = {&g->x, &g->x_other, &g->gathered, &g->normed, &g->y, &g->hidden};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         FACET_TRY(take_rows(g, rows[i], h->n_embd, only_count, err));
     }
+    if (g->device->limits.warps) FACET_TRY(take_rows(g, &g->x_other, h->n_embd, only_count, err));
     FACET_TRY(take_rows(g, &g->ff, hparams_max_ff(h), only_count, err));
     FACET_TRY(take_rows(g, &g->up, hparams_max_ff(h), only_count, err));
     if (g->options.end < h->n_layer) return FACET_OK;
@@ -159,12 +160,12 @@ facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_
 }
 
 void gpu_memory_close(gpu *g) {
-    gpu_buffer *all[] = {&g->pool[0],  &g->pool[1],    &g->rows[0],   &g->rows[1], &g->index,    &g->tables,
-                         &g->angles,   &g->x,          &g->gathered,  &g->x0,      &g->normed,   &g->y,
-                         &g->q,        &g->q_gathered, &g->k,         &g->v,       &g->ff,       &g->up,
-                         &g->ple_a[0], &g->ple_a[1],   &g->ple[0],    &g->ple[1],  &g->ple_rows, &g->hidden,
-                         &g->logits,   &g->partial,    &g->scores,    &g->router,  &g->e,        &g->chosen,
-                         &g->factor,   &g->slot_mid,   &g->slot_both, &g->slot_out};
+    gpu_buffer *all[] = {&g->pool[0], &g->pool[1],  &g->rows[0],    &g->rows[1],   &g->index,   &g->tables,
+                         &g->angles,  &g->x,        &g->x_other,    &g->gathered,  &g->x0,      &g->normed,
+                         &g->y,       &g->q,        &g->q_gathered, &g->k,         &g->v,       &g->ff,
+                         &g->up,      &g->ple_a[0], &g->ple_a[1],   &g->ple[0],    &g->ple[1],  &g->ple_rows,
+                         &g->hidden,  &g->logits,   &g->partial,    &g->scores,    &g->router,  &g->e,
+                         &g->chosen,  &g->factor,   &g->slot_mid,   &g->slot_both, &g->slot_out};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) g->device->driver->buffer_free(g->device, all[i]);
     for (int kind = 0; kind < ROWS_N_INPUTS; kind++) {
         g->device->driver->buffer_free(g->device, &g->input.codes[kind]);

@@ -4,6 +4,7 @@
 
 #include "backend/gpu/gpu.h"
 #include "backend/gpu/rows.h"
+#include "backend/gpu/text.h"
 
 /* Kernels beside the products. */
 /* clang-format off */
@@ -74,6 +75,7 @@ typedef struct gpu_shares {
 } gpu_shares;
 
 typedef struct gpu_adapter gpu_adapter;
+typedef struct gpu_decode_program gpu_decode_program;
 
 /* A product that was launched, for its adapters. */
 typedef struct gpu_product_call {
@@ -101,6 +103,7 @@ struct gpu {
     gpu_program *steps_program, *attention_program, *product_programs[QUANT_N_TYPES][PRODUCT_VARIANTS][2];
     gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS][2]; /* for buffers, for images */
     bool dot[QUANT_N_TYPES];                                         /* with packed inner products */
+    gpu_decode_program *decode_programs;
 #define X(name) gpu_kernel *name;
     GPU_STEPS(X)
     GPU_ATTENTION(X)
@@ -132,9 +135,10 @@ struct gpu {
     int part;                            /* the present one */
     gpu_shares shares[2];                /* by part */
 
-    gpu_buffer x, gathered, x0, normed, y, q, q_gathered, k, v, ff, up, hidden, logits;
+    gpu_buffer x, x_other, gathered, x0, normed, y, q, q_gathered, k, v, ff, up, hidden, logits;
     gpu_buffer ple_a[2], ple[2], ple_rows; /* by part */
     gpu_buffer *x_now, *q_now;             /* x and q, or gathered and q_gathered */
+    gpu_buffer *x_spare;                   /* for the next x_now */
     gpu_buffer partial, scores;
     size_t n_partials; /* of single heads */
     size_t scores_floats;
@@ -179,6 +183,10 @@ static inline size_t gpu_groups(size_t n, size_t group) { return (n + group - 1)
 /* ---- programs.c */
 facet_status gpu_programs_open(gpu *g, facet_error *err);
 void gpu_programs_close(gpu *g);
+/* A program of the dialect and the texts behind it. */
+enum { GPU_MOST_TEXTS = 16 };
+facet_status gpu_program_build(gpu *g, gpu_program **out, const char *name, const char *defines,
+                               const gpu_text *texts, size_t n_texts, facet_error *err);
 /* Of the matrices' formats, once they are known; those that are there stay. */
 facet_status gpu_products_open(gpu *g, facet_error *err);
 void gpu_products_close(gpu *g, quant_type type);
@@ -257,6 +265,11 @@ void gpu_compute(gpu *g, const gpu_join *j);
 /* What `from` does to the stream, without a product; its input goes to `out`. */
 void gpu_settle(gpu *g, gpu_from from, const gpu_buffer *out);
 
+/* ---- decode.c: the same in one launch, for few tokens on devices with warps */
+/* False: it is not for these products; nothing was done. */
+bool gpu_decode(gpu *g, const gpu_join *j);
+void gpu_decode_close(gpu *g);
+
 /* ---- layers.c: launches only */
 void gpu_layers(gpu *g);
 void gpu_logits(gpu *g, const gpu_buffer *hidden, size_t n_rows);
@@ -265,6 +278,8 @@ void gpu_logits(gpu *g, const gpu_buffer *hidden, size_t n_rows);
 void gpu_adapters_close(gpu *g);
 /* A step begins, or a head: makes sure that the sets' adapters are on the device. */
 void gpu_adapters_begin(gpu *g, const lora_set *const *sets, size_t n);
+/* Some of the present rows have adapters. */
+bool gpu_adapted(const gpu *g);
 /* What the present rows' adapters add to a product. */
 void gpu_adapt(gpu *g, const gpu_product_call *p);
 

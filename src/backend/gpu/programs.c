@@ -3,15 +3,13 @@
 #include <string.h>
 
 #include "backend/gpu/parts.h"
-#include "backend/gpu/text.h"
 
-enum { MAX_PIECES = 4, HEADS_TOGETHER = 8, WIDEST_HEAD = 512 };
+enum { HEADS_TOGETHER = 8, WIDEST_HEAD = 512 };
 
-/* A program of the dialect and the texts behind it. */
-static facet_status build(gpu *g, gpu_program **out, const char *name, const char *defines, const gpu_text *texts,
-                          size_t n_texts, facet_error *err) {
-    const char *pieces[MAX_PIECES] = {GPU_TEXT(dialect).begin};
-    size_t sizes[MAX_PIECES] = {GPU_TEXT(dialect).n_bytes};
+facet_status gpu_program_build(gpu *g, gpu_program **out, const char *name, const char *defines,
+                               const gpu_text *texts, size_t n_texts, facet_error *err) {
+    const char *pieces[1 + GPU_MOST_TEXTS] = {GPU_TEXT(dialect).begin};
+    size_t sizes[1 + GPU_MOST_TEXTS] = {GPU_TEXT(dialect).n_bytes};
     for (size_t i = 0; i < n_texts; i++) {
         pieces[1 + i] = texts[i].begin;
         sizes[1 + i] = texts[i].n_bytes;
@@ -34,7 +32,7 @@ static facet_status choose_groups(gpu *g, facet_error *err) {
 static facet_status open_steps(gpu *g, facet_error *err) {
     char defines[128];
     snprintf(defines, sizeof defines, "-DGROUP=%zu", g->group);
-    FACET_TRY(build(g, &g->steps_program, "steps", defines, &GPU_TEXT(steps), 1, err));
+    FACET_TRY(gpu_program_build(g, &g->steps_program, "steps", defines, &GPU_TEXT(steps), 1, err));
     const gpu_driver *driver = g->device->driver;
 #define X(name) FACET_TRY(driver->kernel_new(g->device, &g->name, g->steps_program, #name, err));
     GPU_STEPS(X)
@@ -51,7 +49,7 @@ static facet_status open_attention(gpu *g, facet_error *err) {
     size_t head = gpu_groups(hparams_max_head_dim(g->h), g->group) * g->group;
     const gpu_text texts[] = {GPU_TEXT(pages), GPU_TEXT(attention)};
     snprintf(defines, sizeof defines, "-DGROUP=%zu -DMAX_HEAD=%zu -D%s", g->group, head, kv_define(g));
-    FACET_TRY(build(g, &g->attention_program, "attention", defines, texts, 2, err));
+    FACET_TRY(gpu_program_build(g, &g->attention_program, "attention", defines, texts, 2, err));
     const gpu_driver *driver = g->device->driver;
 #define X(name) FACET_TRY(driver->kernel_new(g->device, &g->name, g->attention_program, #name, err));
     GPU_ATTENTION(X)
@@ -87,7 +85,7 @@ static facet_status open_heads(gpu *g, int kind, facet_error *err) {
     heads->rows_of_tile = sharing < GPU_TILE ? GPU_TILE / sharing : 1;
     snprintf(defines, sizeof defines, "-DGROUP=%zu -DHEAD=%u -DHEADS=%zu -D%s", g->group, l->head_dim,
              heads->together, kv_define(g));
-    FACET_TRY(build(g, &heads->program, "attention_cuda", defines, texts, 3, err));
+    FACET_TRY(gpu_program_build(g, &heads->program, "attention_cuda", defines, texts, 3, err));
     const gpu_driver *driver = g->device->driver;
 #define X(name) FACET_TRY(driver->kernel_new(g->device, &heads->name, heads->program, #name, err));
     GPU_HEADS(X)
@@ -114,8 +112,8 @@ static facet_status open_product(gpu *g, quant_type type, int variant, bool imag
     gpu_program **program = &g->product_programs[type][variant][images];
     gpu_kernel **kernel = &g->product_kernels[type][variant][images];
     const gpu_text floats[] = {GPU_TEXT(product_float)}, codes[] = {GPU_TEXT(blocks), GPU_TEXT(product)};
-    FACET_TRY(f->input == ROWS_FLOAT ? build(g, program, f->define, defines, floats, 1, err)
-                                     : build(g, program, f->define, defines, codes, 2, err));
+    FACET_TRY(f->input == ROWS_FLOAT ? gpu_program_build(g, program, f->define, defines, floats, 1, err)
+                                     : gpu_program_build(g, program, f->define, defines, codes, 2, err));
     return g->device->driver->kernel_new(g->device, kernel, *program, "product", err);
 }
 
@@ -158,6 +156,7 @@ void gpu_products_close(gpu *g, quant_type type) {
 
 void gpu_programs_close(gpu *g) {
     const gpu_driver *driver = g->device->driver;
+    gpu_decode_close(g);
 #define X(name) driver->kernel_free(g->device, g->name);
     GPU_STEPS(X)
     GPU_ATTENTION(X)

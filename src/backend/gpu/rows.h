@@ -20,6 +20,7 @@ typedef struct rows_format {
     rows_input input;
     uint8_t main_at, main_bytes; /* of a block */
     uint8_t tail_at, tail_bytes;
+    bool minima; /* blocks have minima beside their scales */
 } rows_format;
 
 /* NULL: devices have no kernel for the format. */

@@ -19,6 +19,9 @@
     TEXT(blocks, "blocks.cl")
     TEXT(product, "product.cl")
     TEXT(product_float, "product_float.cl")
+    TEXT(decode_begin, "decode_begin.cu")
+    TEXT(decode_unit, "decode_unit.cu")
+    TEXT(decode, "decode.cu")
 #if defined(__ELF__)
     .section .note.GNU-stack, "", %progbits
 #endif

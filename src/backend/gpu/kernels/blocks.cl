@@ -371,6 +371,26 @@ FN void unpack64(PLACE at, int run, uint *q, int *s, int *m) {
     for (int k = 0; k < 8; k++) pair64(AT(at), run, k, &q[k], &q[8 + k]);
     scales64(AT(at), run, s, m);
 }
+
+/* Adds 64 weights of a block with the activations of one token: 16 words of codes, 4 sums. */
+FN void add64(const uint *q, const int *s, const int *m, FOURS x, wide x_at, GLOBAL const short *sums, int *isum,
+              int *msum) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int dot = 0;
+        uint codes[4];
+        load_four(x, x_at + (wide)(4 * i), codes);
+#pragma unroll
+        for (int k = 0; k < 4; k++) dot = dot4(q[4 * i + k], codes[k], dot);
+#if OFFSET
+        dot -= OFFSET * sums[i];
+#endif
+        *isum += s[i] * dot;
+#ifdef WITH_MINIMA
+        *msum += m[i] * sums[i];
+#endif
+    }
+}
 #elif !defined(FORMAT_NVFP4)
 FN void pair32(PLACE at, int k, uint *first, uint *second) {
     uint h[HEAD_WORDS + 1], w[PAIR_WORDS];

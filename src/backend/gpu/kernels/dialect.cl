@@ -71,6 +71,7 @@ typedef unsigned long long wide;
 #ifdef FACET_EMULATOR /* tests/fake_cuda */
 FN float half_to_float(uint bits) { return emulated->half_to_float((ushort)bits); }
 FN uint float_to_half(float x) { return emulated->float_to_half(x); }
+FN uint load_once(const uint *p) { return *p; }
 FN void grid_wait() { emulated->grid_wait(); }
 FN void grid_release() {}
 #else
@@ -84,6 +85,12 @@ FN uint float_to_half(float x) {
     ushort h;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
     return h;
+}
+/* A weight: nobody writes it, and nobody reads it again soon. The load stays where it stands in the text. */
+FN uint load_once(const uint *p) {
+    uint word;
+    asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(word) : "l"(p));
+    return word;
 }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 FN void grid_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
@@ -167,6 +174,29 @@ FN float exact_tanh(float x) {
     float small = fma(a * z, p, a), c = 10.0f < a ? 10.0f : a;
     float large = 1.0f - 2.0f / (exact_exp(c + c) + 1.0f);
     return AS_FLOAT(AS_UINT(a < 0.6f ? small : large) | (AS_UINT(x) & 0x80000000u));
+}
+
+FN float gelu(float x) {
+    float inner = (0x1.988454p-1f * x) * fma(0.044715f, x * x, 1.0f);
+    return (0.5f * x) * (1.0f + exact_tanh(inner));
+}
+
+/* ---- codes of activations by the contract's rule 1. A block is known by the bits of its largest magnitude: a NaN's are
+ * larger than any number's. */
+
+FN uint magnitude(float x) { return AS_UINT(x) & 0x7fffffffu; }
+#define NO_CODES(largest) ((largest) <= 0x03fe0000u || (largest) >= 0x7f800000u) /* 127 * 2^-126, infinity */
+FN float step_of(uint largest) {
+    float d = largest <= 0x03fe0000u ? 0.0f : AS_FLOAT(largest) / 127.0f;
+    return largest >= 0x7f800000u ? AS_FLOAT(0x7fc00000u) : d;
+}
+/* Four codes in a word; their sum is added to *sum. */
+FN uint code_word(float a, float b, float c, float d, uint largest, int *sum) {
+    if (NO_CODES(largest)) return 0;
+    float inverse = 127.0f / AS_FLOAT(largest);
+    int i = (int)rint(a * inverse), j = (int)rint(b * inverse), k = (int)rint(c * inverse), l = (int)rint(d * inverse);
+    *sum += (i + j) + (k + l);
+    return (uint)(i & 255) | (uint)(j & 255) << 8 | (uint)(k & 255) << 16 | (uint)(l & 255) << 24;
 }
 
 /* ---- what a group has in common. They are macros since pointers to local memory as arguments of functions, and

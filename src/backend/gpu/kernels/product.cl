@@ -5,28 +5,6 @@
  * accumulators by the contract, one for each. In formats with blocks of 256 each computes whole blocks, whose sums
  * are put together in the order of the blocks. So a result does not depend on TOKENS. */
 
-#ifdef BLOCK_256
-/* Adds 64 weights of a block with the activations of one token: 16 words of codes, 4 sums. */
-FN void add64(const uint *q, const int *s, const int *m, FOURS x, wide x_at, GLOBAL const short *sums, int *isum,
-              int *msum) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        int dot = 0;
-        uint codes[4];
-        load_four(x, x_at + (wide)(4 * i), codes);
-#pragma unroll
-        for (int k = 0; k < 4; k++) dot = dot4(q[4 * i + k], codes[k], dot);
-#if OFFSET
-        dot -= OFFSET * sums[i];
-#endif
-        *isum += s[i] * dot;
-#ifdef WITH_MINIMA
-        *msum += m[i] * sums[i];
-#endif
-    }
-}
-#endif
-
 /* words: all rows of a matrix. Its rows from first_row on are computed, n_rows of them; out[t * ldo + r].
  * x: codes of the tokens, [n_tokens][n_cols / 4] words; xd: their scales by block; xs: sums of 16 codes.
  * Where the matrix is one of many experts', token t is a slot: its expert is chosen[t] (expert_groups groups of 32

@@ -1,11 +1,6 @@
 /* The steps between products: norms, quantising, gates, experts. Formulas and the order of every sum: docs/contract.md.
  * So where a device rounds divisions and square roots as IEEE has it, its results are the CPU's, bit for bit. */
 
-FN float gelu(float x) {
-    float inner = (0x1.988454p-1f * x) * fma(0.044715f, x * x, 1.0f);
-    return (0.5f * x) * (1.0f + exact_tanh(inner));
-}
-
 /* x += RMSNorm(y; w1), where w1 >= 0; x *= vectors[scale], where scale >= 0; out = RMSNorm(x; w2), where w2 >= 0.
  * w1, w2, scale are places in `vectors`. One group a row. */
 KERNEL(GROUP) void residual_norm(GLOBAL float *x, GLOBAL const float *y, GLOBAL const float *vectors, int w1, int scale,
@@ -41,36 +36,26 @@ KERNEL(GROUP) void quantise(GLOBAL const float *x, int n_cols, int block, GLOBAL
     int at = (GROUP_X * GROUP + LOCAL_ID) * 8, per_block = block / 8, first = LOCAL_ID / per_block * per_block;
     wide row = (wide)GROUP_Y * (wide)n_cols;
     float v[8];
-    uint bits = 0; /* of the largest magnitude; a NaN's are larger than any number's */
+    uint bits = 0; /* of the block's largest */
     for (int i = 0; i < 8; i++) {
         v[i] = at < n_cols ? x[row + (wide)(at + i)] : 0.0f;
-        uint u = AS_UINT(v[i]) & 0x7fffffffu;
-        if (u > bits) bits = u;
+        if (magnitude(v[i]) > bits) bits = magnitude(v[i]);
     }
     most[LOCAL_ID] = bits;
     BARRIER;
     for (int i = 0; i < per_block; i++) {
         if (most[first + i] > bits) bits = most[first + i];
     }
-    float largest = AS_FLOAT(bits), inverse = 127.0f / largest;
-    int zero = bits <= 0x03fe0000u || bits >= 0x7f800000u; /* 127 * 2^-126 */
-    int q[8], sum = 0;
-    for (int i = 0; i < 8; i++) {
-        q[i] = zero ? 0 : (int)rint(v[i] * inverse);
-        sum += q[i];
-    }
+    int sum = 0;
+    uint low = code_word(v[0], v[1], v[2], v[3], bits, &sum), high = code_word(v[4], v[5], v[6], v[7], bits, &sum);
     part[LOCAL_ID] = sum;
     BARRIER;
     if (at >= n_cols) return;
     wide word = (row + (wide)at) / 4;
-    codes[word] = (uint)(q[0] & 255) | (uint)(q[1] & 255) << 8 | (uint)(q[2] & 255) << 16 | (uint)(q[3] & 255) << 24;
-    codes[word + 1] =
-        (uint)(q[4] & 255) | (uint)(q[5] & 255) << 8 | (uint)(q[6] & 255) << 16 | (uint)(q[7] & 255) << 24;
+    codes[word] = low;
+    codes[word + 1] = high;
     if (LOCAL_ID % 2 == 0) sums[(row + (wide)at) / 16] = (short)(sum + part[LOCAL_ID + 1]);
-    if (LOCAL_ID == first) {
-        float d = bits <= 0x03fe0000u ? 0.0f : largest / 127.0f;
-        scales[(row + (wide)at) / (wide)block] = bits >= 0x7f800000u ? AS_FLOAT(0x7fc00000u) : d;
-    }
+    if (LOCAL_ID == first) scales[(row + (wide)at) / (wide)block] = step_of(bits);
 }
 
 /* out = gelu(gate) * up, rows of n; gate's and up's lie in rows of gate_width and up_width, up's at up_at. */

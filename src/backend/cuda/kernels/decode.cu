@@ -1,0 +1,360 @@
+/* Products for few tokens with what stands before and behind them, in one launch (gpu/join.c): every group of threads
+ * makes the input for itself, computes its part of the rows, and finishes them. The steps are those of the contract in
+ * their order, so the bits are those of a launch for each step.
+ *
+ * What is computed is fixed when the program is compiled:
+ *   STREAM         the input is the residual stream: x += RMSNorm(y; after), x *= scale, input = RMSNorm(x; before), as
+ *                  far as these are there; STAGED tokens at a time. Without: rows of a buffer.
+ *   MATRICES       1 to 3 that share the input; matrix i is of the format in namespace format_FORMAT_i
+ *   GATED          gelu(matrix 0) * matrix 1, or of the HALVES of one
+ *   EMBEDDED       gelu(matrix 0) * a part of the per-layer embeddings
+ *   CAPPED         cap * tanh(matrix 0 / cap)
+ *   EXPERTS        tokens are slots of experts
+ *
+ * Memory's speed decides here. So the first words of weights are asked for before the launch in front has ended, and
+ * from then on each warp has the words of its next quad on their way while it computes the present one. */
+
+/* ---- the input */
+
+#ifdef STREAM
+#define RESULTS_OR_STAGE (STAGED * COLUMNS > 2 * MOST_RESULTS ? STAGED * COLUMNS : 2 * MOST_RESULTS)
+#else
+#define RESULTS_OR_STAGE (2 * MOST_RESULTS)
+#endif
+
+/* Codes of eight neighbouring floats of a token, from column `at` on; lanes have neighbouring eights. */
+FN void quantise_eight(activations *out, int token, int at, const float *v) {
+    uint largest = 0;
+#pragma unroll
+    for (int i = 0; i < 8; i++) largest = max(largest, magnitude(v[i]));
+#pragma unroll
+    for (int other = 1; other < BLOCK_COLUMNS / 8; other *= 2)
+        largest = max(largest, __shfl_xor_sync(EVERYBODY, largest, other));
+    int sum = 0;
+    uint low = code_word(v[0], v[1], v[2], v[3], largest, &sum), high = code_word(v[4], v[5], v[6], v[7], largest, &sum);
+    int both = sum + __shfl_xor_sync(EVERYBODY, sum, 1);
+    if (at >= COLUMNS) return;
+    int place = token * COLUMNS + at;
+    out->codes[place / 4] = low;
+    out->codes[place / 4 + 1] = high;
+    if (LANE % 2 == 0) out->sums[place / 16] = (short)both;
+    if (at % BLOCK_COLUMNS == 0) out->scales[place / BLOCK_COLUMNS] = step_of(largest);
+}
+
+#ifdef STREAM
+/* 1 / sqrt(mean square + eps) of a token's floats, by a warp: the sixteen lanes, then the tree. */
+FN float inverse_rms(const float *v, float eps) {
+    float sum = 0;
+#pragma unroll 16
+    for (int i = LANE % 16; i < COLUMNS; i += 16) sum = fma(v[i], v[i], sum);
+#pragma unroll
+    for (int other = 8; other > 0; other /= 2) sum += __shfl_xor_sync(EVERYBODY, sum, other);
+    return 1.0f / sqrt(sum / (float)COLUMNS + eps);
+}
+
+typedef struct stream {
+    const float *x, *y;
+    float *x_out;
+    const float *vectors;
+    int after, scale, before;
+    float eps;
+} stream;
+
+/* STAGED tokens from `first` on: their new places in the stream to `stage` and, by one of the groups, to x_out; then
+ * their codes. */
+FN void take_stream(const stream *s, int first, int first_token, int n_tokens, float *stage, float *inverse,
+                    activations *out) {
+    enum { N = STAGED * COLUMNS, HELD = (N + THREADS - 1) / THREADS };
+    float held[HELD], factor = s->scale >= 0 ? s->vectors[s->scale] : 1.0f;
+    wide row[STAGED];
+#pragma unroll
+    for (int i = 0; i < STAGED; i++) {
+        int token = first_token + first + i;
+        row[i] = (wide)(token < n_tokens ? token : n_tokens - 1) * COLUMNS;
+    }
+    BARRIER;
+#pragma unroll
+    for (int k = 0; k < HELD; k++) {
+        int i = k * THREADS + LOCAL_ID;
+        if (i >= N) break;
+        wide at = row[STAGED > 1 ? i / COLUMNS : 0] + (wide)(i % COLUMNS);
+        held[k] = s->x[at];
+        if (s->after >= 0) stage[i] = s->y[at];
+    }
+    BARRIER;
+    if (s->after >= 0 && WARP < STAGED) {
+        float r = inverse_rms(stage + WARP * COLUMNS, s->eps);
+        if (LANE == 0) inverse[WARP] = r;
+    }
+    BARRIER;
+#pragma unroll
+    for (int k = 0; k < HELD; k++) {
+        int i = k * THREADS + LOCAL_ID, token = first_token + first + i / COLUMNS;
+        if (i >= N) break;
+        float v = held[k];
+        if (s->after >= 0) v += (stage[i] * inverse[i / COLUMNS]) * s->vectors[s->after + i % COLUMNS];
+        v *= factor;
+        stage[i] = v;
+        if (GROUP_X == 0 && token < n_tokens) s->x_out[(wide)token * COLUMNS + (wide)(i % COLUMNS)] = v;
+    }
+    BARRIER;
+    if (s->before >= 0 && WARP < STAGED) {
+        float r = inverse_rms(stage + WARP * COLUMNS, s->eps);
+        if (LANE == 0) inverse[WARP] = r;
+    }
+    BARRIER;
+    enum { PARTS = (COLUMNS + 255) / 256 };
+    for (int part = WARP; part < STAGED * PARTS; part += WARPS) {
+        int t = part / PARTS, at = part % PARTS * 256 + LANE * 8;
+        float v[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            v[i] = at < COLUMNS ? stage[t * COLUMNS + at + i] : 0.0f;
+            if (s->before >= 0 && at < COLUMNS) v[i] = (v[i] * inverse[t]) * s->vectors[s->before + at + i];
+        }
+        quantise_eight(out, first + t, at, v);
+    }
+}
+#else
+FN void take_values(const float *x, int first_row, int n_rows, activations *out) {
+    enum { PARTS = (COLUMNS + 255) / 256 };
+#pragma unroll 2
+    for (int part = WARP; part < TOKENS * PARTS; part += WARPS) {
+        int t = part / PARTS, at = part % PARTS * 256 + LANE * 8;
+        const float *from = x + (wide)(first_row + t < n_rows ? first_row + t : n_rows - 1) * COLUMNS;
+        float v[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) v[i] = at < COLUMNS ? from[at + i] : 0.0f;
+        quantise_eight(out, t, at, v);
+    }
+}
+#endif
+
+/* ---- rows */
+
+typedef struct matrix {
+    const uint *w;
+    int row_words, first_row, n_rows, scale_at;
+    float *out; /* [tokens][n_rows] */
+} matrix;
+
+typedef struct octet { /* of a matrix's rows */
+    matrix m;
+    int which, row; /* its first one */
+} octet;
+
+/* The word 0 of the lane's row; a row past the end is the last one. */
+FN const uint *row_of(const octet *o) {
+    int row = o->row + LANE % 8;
+    row = o->m.first_row + (row < o->m.n_rows ? row : o->m.n_rows - 1);
+    return o->m.w + (wide)(row / 32) * (wide)o->m.row_words * 32 + row % 32;
+}
+
+/* A call of the functions of format f; matrices may have different ones. */
+#if FORMATS == 1
+#define IN_FORMAT(f, call) format_0::call
+enum { WORDS = format_0::WORDS };
+#elif FORMATS == 2
+#define IN_FORMAT(f, call) ((f) == 0 ? format_0::call : format_1::call)
+enum { WORDS = format_0::WORDS > format_1::WORDS ? format_0::WORDS : format_1::WORDS };
+#else
+#define IN_FORMAT(f, call) ((f) == 0 ? format_0::call : (f) == 1 ? format_1::call : format_2::call)
+enum {
+    WORDS_OF_TWO = format_0::WORDS > format_1::WORDS ? format_0::WORDS : format_1::WORDS,
+    WORDS = WORDS_OF_TWO > format_2::WORDS ? WORDS_OF_TWO : format_2::WORDS
+};
+#endif
+FN int format_of(const octet *o) { return o->which == 0 ? FORMAT_OF_0 : o->which == 1 ? FORMAT_OF_1 : FORMAT_OF_2; }
+
+/* ---- a group's work */
+
+/* Where a warp is: quad `k` of the round of octets from `base` on and of segment `segment`. */
+typedef struct turn {
+    int base, segment, k;
+} turn;
+
+FN int octets_of(int base, int end) { return end - base < OCTETS ? end - base : OCTETS; }
+FN int quads_of(int segment) { return QUADS - segment * SEGMENT < SEGMENT ? QUADS - segment * SEGMENT : SEGMENT; }
+
+/* The next quad of the warp; past the last one, base >= end. */
+FN void advance(turn *p, int by, int end) {
+    p->k += by;
+    while (p->base < end && p->k >= octets_of(p->base, end) * quads_of(p->segment)) {
+        p->k = WARP;
+        if (++p->segment * SEGMENT < QUADS) continue;
+        p->segment = 0;
+        p->base += OCTETS;
+    }
+}
+
+FN int octet_at(const turn *p) { return p->base + p->k / quads_of(p->segment); }
+FN int quad_at(const turn *p) { return p->segment * SEGMENT + p->k % quads_of(p->segment); }
+
+/* `octets`: tells what an octet is. */
+template <typename octets_fn> FN void load_quad(const turn *p, int end, octets_fn octets, uint *w) {
+    if (p->base >= end) return;
+    octet o = octets(octet_at(p));
+    int unit = quad_at(p) * 4 + LANE / 8;
+    const uint *row = row_of(&o);
+    if (unit < UNITS) IN_FORMAT(format_of(&o), load_unit(row, unit, w));
+}
+
+template <typename octets_fn>
+FN void compute_quad(const turn *p, octets_fn octets, const uint *w, const activations *x, float *results) {
+    octet o = octets(octet_at(p));
+    int unit = quad_at(p) * 4 + LANE / 8, item = quad_at(p) % SEGMENT * QUAD_ITEMS;
+    if (QUAD_ITEMS > 1) item += LANE / 8 * (QUAD_ITEMS / 4);
+    float *out = results + item * ITEM_RESULTS + (octet_at(p) - p->base) * 8 + LANE % 8;
+    IN_FORMAT(format_of(&o), add_unit(w, unit, unit < UNITS, x, out));
+}
+
+#define MATRIX(i) const uint *w##i, int row_words##i, int first_row##i, int n_rows##i, int scale_at##i, float *out##i
+#define MATRIX_OF(i) {w##i, row_words##i, first_row##i, n_rows##i, scale_at##i, out##i}
+
+/* Group (part of the octets, TOKENS tokens or a slot). embedded: rows of embedded_width floats, the layer's part at
+ * embedded_at. See product.cl for the experts' arguments. */
+KERNEL(THREADS) void decode(const float *vectors, int n_tokens, const float *x,
+#ifdef STREAM
+                            const float *y, float *x_out, int after, int scale, int before, float eps,
+#endif
+#ifdef EXPERTS
+                            const int *chosen, int expert_groups, int per_row,
+#endif
+#ifdef EMBEDDED
+                            const float *embedded, int embedded_width, int embedded_at,
+#endif
+#ifdef CAPPED
+                            float cap,
+#endif
+#if MATRICES > 2
+                            MATRIX(2),
+#endif
+#if MATRICES > 1
+                            MATRIX(1),
+#endif
+                            MATRIX(0)) {
+    LOCAL __align__(16) activations input;
+    LOCAL __align__(16) float results[RESULTS_OR_STAGE];
+#ifdef STREAM
+    LOCAL float inverse[STAGED];
+#endif
+#ifdef GATED
+    LOCAL float finished[TOKENS * ROWS];
+#endif
+    int first_token = GROUP_Y * TOKENS;
+    grid_release();
+#ifdef EXPERTS
+    grid_wait(); /* for the choice */
+    int expert = chosen[first_token];
+    w0 += (wide)expert * (wide)expert_groups * (wide)row_words0 * 32;
+    if (scale_at0 >= 0) scale_at0 += expert;
+#if MATRICES > 1
+    w1 += (wide)expert * (wide)expert_groups * (wide)row_words1 * 32;
+    if (scale_at1 >= 0) scale_at1 += expert;
+#endif
+#endif
+#ifdef HALVES
+    n_rows0 /= 2;
+    int n_octets = (n_rows0 + 7) / 8 * 2;
+    auto octets = [=](int i) {
+        octet o = {MATRIX_OF(0), 0, i / 2 * 8};
+        if (i % 2) o.m.first_row += n_rows0;
+        return o;
+    };
+#elif defined(GATED)
+    int n_octets = (n_rows0 + 7) / 8 * 2;
+    auto octets = [=](int i) {
+        octet o = {MATRIX_OF(0), 0, i / 2 * 8};
+        if (i % 2) o = {MATRIX_OF(1), 1, i / 2 * 8};
+        return o;
+    };
+#else
+    int n_octets = (n_rows0 + 7) / 8;
+#if MATRICES > 1
+    int second = n_octets, third = n_octets += (n_rows1 + 7) / 8;
+#endif
+#if MATRICES > 2
+    n_octets += (n_rows2 + 7) / 8;
+#endif
+    auto octets = [=](int i) {
+        octet o = {MATRIX_OF(0), 0, i * 8};
+#if MATRICES > 1
+        if (i >= second) o = {MATRIX_OF(1), 1, (i - second) * 8};
+#endif
+#if MATRICES > 2
+        if (i >= third) o = {MATRIX_OF(2), 2, (i - third) * 8};
+#endif
+        return o;
+    };
+#endif
+    int shares = n_octets / LEAST_OCTETS;
+    int begin = (int)((wide)shares * (wide)GROUP_X / gridDim.x) * LEAST_OCTETS;
+    int end = (int)((wide)shares * (wide)(GROUP_X + 1) / gridDim.x) * LEAST_OCTETS;
+
+    turn now = {begin, 0, WARP};
+    uint words[WORDS];
+    advance(&now, 0, end);
+    load_quad(&now, end, octets, words);
+#ifndef EXPERTS
+    grid_wait();
+#endif
+#ifdef STREAM
+    stream s = {x, y, x_out, vectors, after, scale, before, eps};
+    for (int first = 0; first < TOKENS; first += STAGED)
+        take_stream(&s, first, first_token, n_tokens, results, inverse, &input);
+#elif defined(EXPERTS)
+    take_values(x, first_token / per_row, first_token / per_row + 1, &input);
+#else
+    take_values(x, first_token, n_tokens, &input);
+#endif
+    BARRIER;
+
+    int chain = LOCAL_ID % CHAINS, row = LOCAL_ID / CHAINS % ROWS, t = LOCAL_ID / (CHAINS * ROWS), half = 0;
+    for (int base = begin; base < end; base += OCTETS) {
+        float sum = 0;
+        octet mine = octets(base + row / 8 < end ? base + row / 8 : end - 1);
+        for (int segment = 0; segment * SEGMENT < QUADS; segment++, half ^= 1) {
+            float *part = results + half * MOST_RESULTS;
+            while (now.base == base && now.segment == segment) {
+                turn next = now;
+                uint next_words[WORDS];
+                advance(&next, WARPS, end);
+                load_quad(&next, end, octets, next_words);
+                compute_quad(&now, octets, words, &input, part);
+                now = next;
+#pragma unroll
+                for (int i = 0; i < WORDS; i++) words[i] = next_words[i];
+            }
+            BARRIER;
+            int n_items = ITEMS - segment * SEGMENT * QUAD_ITEMS;
+            if (n_items > SEGMENT * QUAD_ITEMS) n_items = SEGMENT * QUAD_ITEMS;
+            if (t < TOKENS)
+                sum = IN_FORMAT(format_of(&mine), add_items(sum, part + t * TOKEN_RESULTS + row, chain, n_items));
+        }
+        if (CHAINS > 1 && t < TOKENS) {
+            float all = __shfl_sync(EVERYBODY, sum, LANE / 8 * 8);
+#pragma unroll
+            for (int i = 1; i < 8; i++) all += __shfl_sync(EVERYBODY, sum, LANE / 8 * 8 + i);
+            sum = all;
+        }
+        if (mine.m.scale_at >= 0) sum *= vectors[mine.m.scale_at];
+#ifdef GATED
+        if (t < TOKENS && chain == 0) finished[t * ROWS + row] = sum;
+        BARRIER;
+        if (row / 8 % 2 == 0 && t < TOKENS) sum = gelu(sum) * finished[t * ROWS + row + 8];
+        bool is_result = row / 8 % 2 == 0;
+#else
+        const bool is_result = true;
+#endif
+        int token = first_token + t, r = mine.row + row % 8;
+        if (t >= TOKENS || chain || token >= n_tokens || base + row / 8 >= end || r >= mine.m.n_rows || !is_result)
+            continue;
+#ifdef EMBEDDED
+        sum = gelu(sum) * embedded[(wide)token * (wide)embedded_width + (wide)(embedded_at + r)];
+#endif
+#ifdef CAPPED
+        sum = cap * exact_tanh(sum / cap);
+#endif
+        mine.m.out[(wide)token * (wide)mine.m.n_rows + (wide)r] = sum;
+    }
+}
