@@ -153,15 +153,15 @@ FN const uint *row_of(const octet *o) {
 /* A call of the functions of format f; matrices may have different ones. */
 #if FORMATS == 1
 #define IN_FORMAT(f, call) format_0::call
-enum { WORDS = format_0::WORDS };
+enum { UNIT_WORDS = format_0::UNIT_WORDS };
 #elif FORMATS == 2
 #define IN_FORMAT(f, call) ((f) == 0 ? format_0::call : format_1::call)
-enum { WORDS = format_0::WORDS > format_1::WORDS ? format_0::WORDS : format_1::WORDS };
+enum { UNIT_WORDS = format_0::UNIT_WORDS > format_1::UNIT_WORDS ? format_0::UNIT_WORDS : format_1::UNIT_WORDS };
 #else
 #define IN_FORMAT(f, call) ((f) == 0 ? format_0::call : (f) == 1 ? format_1::call : format_2::call)
 enum {
-    WORDS_OF_TWO = format_0::WORDS > format_1::WORDS ? format_0::WORDS : format_1::WORDS,
-    WORDS = WORDS_OF_TWO > format_2::WORDS ? WORDS_OF_TWO : format_2::WORDS
+    WORDS_OF_TWO = format_0::UNIT_WORDS > format_1::UNIT_WORDS ? format_0::UNIT_WORDS : format_1::UNIT_WORDS,
+    UNIT_WORDS = WORDS_OF_TWO > format_2::UNIT_WORDS ? WORDS_OF_TWO : format_2::UNIT_WORDS
 };
 #endif
 FN int format_of(const octet *o) { return o->which == 0 ? FORMAT_OF_0 : o->which == 1 ? FORMAT_OF_1 : FORMAT_OF_2; }
@@ -292,7 +292,7 @@ KERNEL(THREADS) void decode(const float *vectors, int n_tokens, const float *x,
     int end = (int)((wide)shares * (wide)(GROUP_X + 1) / gridDim.x) * LEAST_OCTETS;
 
     turn now = {begin, 0, WARP};
-    uint words[WORDS];
+    uint words[UNIT_WORDS];
     advance(&now, 0, end);
     load_quad(&now, end, octets, words);
 #ifndef EXPERTS
@@ -317,13 +317,13 @@ KERNEL(THREADS) void decode(const float *vectors, int n_tokens, const float *x,
             float *part = results + half * MOST_RESULTS;
             while (now.base == base && now.segment == segment) {
                 turn next = now;
-                uint next_words[WORDS];
+                uint next_words[UNIT_WORDS];
                 advance(&next, WARPS, end);
                 load_quad(&next, end, octets, next_words);
                 compute_quad(&now, octets, words, &input, part);
                 now = next;
 #pragma unroll
-                for (int i = 0; i < WORDS; i++) words[i] = next_words[i];
+                for (int i = 0; i < UNIT_WORDS; i++) words[i] = next_words[i];
             }
             BARRIER;
             int n_items = ITEMS - segment * SEGMENT * QUAD_ITEMS;

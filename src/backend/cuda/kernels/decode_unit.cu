@@ -6,7 +6,7 @@
  * floats in shared memory, RESULT_KINDS for each row: factor and sum, and for formats with minima the same of these. */
 
 enum {
-    WORDS = HEAD_WORDS + PAIRS * PAIR_WORDS + 1,
+    UNIT_WORDS = HEAD_WORDS + PAIRS * PAIR_WORDS + 1,
 #ifdef WITH_MINIMA
     KINDS = 4
 #else
@@ -26,7 +26,7 @@ FN void load_unit(const uint *row, int unit, uint *w) {
 #pragma unroll
     for (int k = 0; k < PAIRS; k++) load_pair(at, run, k, w + HEAD_WORDS + k * PAIR_WORDS);
 #ifndef FORMAT_NVFP4
-    w[WORDS - 1] = load_scale(row, ITEMS, block); /* items are blocks here */
+    w[UNIT_WORDS - 1] = load_scale(row, ITEMS, block); /* items are blocks here */
 #endif
 }
 
@@ -40,7 +40,7 @@ FN void add_unit(const uint *w, int unit, bool there, const activations *x, floa
 #pragma unroll
     for (int k = 0; k < 8; k++) unpack_pair(w, pairs + k % PAIRS * PAIR_WORDS, run, k, &q[k], &q[8 + k]);
     unpack_scales(w, run, s, m);
-    float minima, d = scale_of(w[WORDS - 1], &minima);
+    float minima, d = scale_of(w[UNIT_WORDS - 1], &minima);
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {
         int isum = 0, msum = 0;
@@ -78,7 +78,7 @@ FN void add_unit(const uint *w, int unit, bool there, const activations *x, floa
     uint q[8];
 #pragma unroll
     for (int k = 0; k < 4; k++) unpack_pair(w, pairs + k * PAIR_WORDS, 0, k, &q[k], &q[4 + k]);
-    float minima, d = scale_of(w[WORDS - 1], &minima);
+    float minima, d = scale_of(w[UNIT_WORDS - 1], &minima);
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {
         const uint *codes = x->codes + (t * COLUMNS + unit * 32) / 4;
