@@ -10,8 +10,8 @@
     X(steps)                                                                                                         \
     X(pages)                                                                                                         \
     X(attention)                                                                                                     \
-    X(attention_cuda) X(attention_tiles) X(blocks) X(product) X(product_float) X(decode_begin) X(decode_unit)        \
-        X(decode)
+    X(attention_cuda)                                                                                                \
+    X(attention_tiles) X(blocks) X(product) X(product_float) X(decode_begin) X(decode_unit) X(decode)
 #define X(name) extern const char gpu_text_##name[], gpu_text_##name##_end[];
 GPU_TEXTS(X)
 #undef X
