@@ -5,13 +5,11 @@
 #include <stddef.h>
 
 /* Defined in text.S; each ends where its _end begins. */
-#define GPU_TEXTS(X)                                                                                                 \
-    X(dialect)                                                                                                       \
-    X(steps)                                                                                                         \
-    X(pages)                                                                                                         \
-    X(attention)                                                                                                     \
-    X(attention_cuda)                                                                                                \
-    X(attention_tiles) X(blocks) X(product) X(product_float) X(decode_begin) X(decode_unit) X(decode)
+/* clang-format off */
+#define GPU_TEXTS(X) \
+    X(dialect) X(steps) X(pages) X(attention) X(attention_cuda) X(attention_tiles) \
+    X(blocks) X(product) X(product_float) X(decode_begin) X(decode_unit) X(decode)
+/* clang-format on */
 #define X(name) extern const char gpu_text_##name[], gpu_text_##name##_end[];
 GPU_TEXTS(X)
 #undef X
