@@ -274,18 +274,26 @@ static void check(const step *s, cpu_table *cpu) {
     world_free(&made);
 }
 
-static bool fake_driver(void) {
+typedef void (*order_fn)(unsigned seed);
+
+/* The fake driver's switch for the order in which threads take their turns. It stays open, as a driver does. */
+static order_fn fake_order(void) {
     static const char *const names[] = {"libcuda.so.1", NULL};
     os_library *library = os_library_open(names);
-    return library && os_library_find(library, "fake_cuda_fail"); /* stays open, as a driver does */
+    return library ? (order_fn)os_library_find(library, "fake_cuda_order") : NULL;
 }
 
 static void check_all(const step *steps, size_t n) {
     cpu_table *cpu;
     facet_error error;
-    if (!fake_driver()) skip();
+    order_fn order = fake_order();
+    if (!order) skip();
     assert_ok(cpu_table_new(&cpu, UINT32_MAX, NULL, &error), &error);
-    for (size_t i = 0; i < n; i++) check(&steps[i], cpu);
+    for (size_t i = 0; i < n; i++) {
+        order((unsigned)i % 3);
+        check(&steps[i], cpu);
+    }
+    order(0);
     cpu_table_free(cpu);
 }
 #define CHECK_ALL(steps) check_all(steps, sizeof(steps) / sizeof(steps)[0])

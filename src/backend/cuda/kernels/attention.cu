@@ -222,7 +222,7 @@ FN void store_scores(float *sum, float *out, int stride, int n_heads) {
 }
 
 /* Group (chunk of positions of a KV head, row). */
-KERNEL_BESIDE(6) void score_keys(const float *q, int n_head, int heads_per_kv, const int *rows, const int *tables,
+KERNEL_BESIDE(4) void score_keys(const float *q, int n_head, int heads_per_kv, const int *rows, const int *tables,
                               int sliding, int window, const uchar *pool, wide page_bytes, wide layer_at,
                               int list_at, float *scores, int stride) {
     LOCAL float2 query[HEADS * PAIRS];

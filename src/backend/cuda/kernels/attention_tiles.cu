@@ -4,13 +4,14 @@
  *
  * Keys are taken 32 at a time, all in one page, whether a query sees them or not: scores that it does not see are
  * computed and left alone. A key's elements beyond what the sequence has written may be anything, NaNs included; they
- * stand in no sum but those. Values are taken four at a time; where not all queries see all four, each product is made
- * for those who do only: a weight of zero would not do (0 * infinity, and -0 + 0). */
+ * stand in no sum but those. Values are taken AHEAD at a time; where not all queries see all of them, each product is
+ * made for those who do only: a weight of zero would not do (0 * infinity, and -0 + 0). */
 #define TILE      16
 #define KEY_TILE  32
 #define DEPTH     (HEAD % 64 == 0 ? 4 : 2) /* steps of sixteen elements that are staged at once */
 #define SCORES    (SPAN + 8)               /* a query's row: 32 bytes on in the banks */
 #define OUT_PAIRS ((PAIRS + 63) / 64)      /* pairs of outputs of a thread, for eight queries */
+#define AHEAD     (OUT_PAIRS > 2 ? 2 : 4)  /* positions whose values are read together: as many as registers allow */
 
 /* Elements lane, lane + 16, ... of a row: one lane's of DEPTH steps. */
 struct alignas(4 * DEPTH) lane_steps {
@@ -18,6 +19,9 @@ struct alignas(4 * DEPTH) lane_steps {
 };
 struct alignas(16) four {
     float x[4];
+};
+struct alignas(4 * AHEAD) weights {
+    float x[AHEAD];
 };
 
 /* What all threads of a tile know of it. */
@@ -38,12 +42,12 @@ struct bits {
     kv_pair key[2][DEPTH];
 };
 
-FN void fetch_bits(bits *b, const float *const *query, const uchar *key, int element) {
+FN void fetch_bits(bits *b, const float *q, const uint *query, const uchar *key, int element) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
 #pragma unroll
         for (int d = 0; d < DEPTH; d++) {
-            b->query[r].x[d] = query[r][element + 16 * d + LOCAL_ID % 16];
+            b->query[r].x[d] = q[query[r] + element + 16 * d];
             b->key[r][d] = fetch_pair(key + r * (GROUP / 8) * ROW_BYTES(HEAD), element / 2 + 8 * d + LOCAL_ID % 8);
         }
     }
@@ -82,19 +86,21 @@ FN void add_products(float *sum, const lane_steps *query, const lane_steps *key)
     }
 }
 
-/* All queries with KEY_TILE keys, to `score`, the place of the first key. `key`: its row for this thread to bring. */
-FN void score_tile(const float *const *query, const uchar *key, lane_steps *queries, lane_steps *keys, float *score) {
+/* All queries with KEY_TILE keys, to `score`, the place of the first key. This thread brings elements of the queries from
+ * q[query[0]] and q[query[1]] on, and of the key whose row is `key` and the one 16 on. */
+FN void score_tile(const float *q, const uint *query, const uchar *key, lane_steps *queries, lane_steps *keys,
+                   float *score) {
     int lane = LOCAL_ID % 16, group = LOCAL_ID / 16, first_query = group / 4 * 8, first_key = group % 4 * 8;
     float sum[64];
     bits next;
-    fetch_bits(&next, query, key, 0);
+    fetch_bits(&next, q, query, key, 0);
 #pragma unroll
     for (int i = 0; i < 64; i++) sum[i] = 0;
 #pragma unroll 1
     for (int element = 0; element < HEAD; element += 16 * DEPTH) {
         BARRIER;
         stage_bits(&next, queries, keys);
-        if (element + 16 * DEPTH < HEAD) fetch_bits(&next, query, key, element + 16 * DEPTH);
+        if (element + 16 * DEPTH < HEAD) fetch_bits(&next, q, query, key, element + 16 * DEPTH);
         BARRIER;
         add_products(sum, queries + first_query * 16 + lane, keys + first_key * 16 + lane);
     }
@@ -146,28 +152,33 @@ FN void weigh_tile(float *score, tile_state *s) {
 
 /* ---- values */
 
-FN void fetch_four(kv_pair *out, const kv_plane *values, int position, int pair) {
+FN void fetch_ahead(kv_pair *out, const kv_plane *values, int position, int pair) {
     const uchar *row = kv_row(values, position);
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < AHEAD; k++) {
 #pragma unroll
         for (int j = 0; j < OUT_PAIRS; j++)
             if (pair + 64 * j < PAIRS) out[k * OUT_PAIRS + j] = fetch_pair(row + k * ROW_BYTES(HEAD), pair + 64 * j);
     }
 }
 
-/* Four positions from p on; MASKED: not all of the eight queries, `first` and `end` of which are given, see them. */
-template <bool MASKED>
-FN void add_four(float2 *acc, const kv_pair *values, const float *weight, const int *first, const int *end, int p) {
-    float2 v[4 * OUT_PAIRS];
-#pragma unroll
-    for (int i = 0; i < 4 * OUT_PAIRS; i++) v[i] = pair_floats(values[i]);
+/* Which of eight queries see AHEAD positions from p on: bit i + 8 k for query i and position p + k. */
+FN uint seen_by(const int *first, const int *end, int p) {
+    uint seen = 0;
+    for (int i = 0; i < 8; i++) {
+        for (int k = 0; k < AHEAD; k++) seen |= (uint)(p + k >= first[i] && p + k < end[i]) << (i + 8 * k);
+    }
+    return seen;
+}
+
+/* AHEAD positions, from the one on whose weight for the first query is *weight; MASKED: for the queries in `seen`. */
+template <bool MASKED> FN void add_values(float2 *acc, const float2 *v, const float *weight, uint seen) {
 #pragma unroll
     for (int i = 0; i < 8; i++) {
-        four w = *(const four *)(weight + i * SCORES + p);
+        weights w = *(const weights *)(weight + i * SCORES);
 #pragma unroll
-        for (int k = 0; k < 4; k++) {
-            if (MASKED && (p + k < first[i] || p + k >= end[i])) continue;
+        for (int k = 0; k < AHEAD; k++) {
+            if (MASKED && !(seen >> (i + 8 * k) & 1)) continue;
 #pragma unroll
             for (int j = 0; j < OUT_PAIRS; j++) {
                 float2 *to = acc + i * OUT_PAIRS + j;
@@ -182,7 +193,8 @@ FN void add_four(float2 *acc, const kv_pair *values, const float *weight, const 
 FN void add_span(float2 *acc, const kv_plane *values, const float *weight, const int *first, const int *last, int at,
                  int begin, int end, int pair) {
     int all_first = 0, all_end = SPAN; /* what all of them see, those that see nothing apart */
-    kv_pair next[4 * OUT_PAIRS], now[4 * OUT_PAIRS];
+    kv_pair next[AHEAD * OUT_PAIRS];
+    float2 v[AHEAD * OUT_PAIRS];
     for (int i = 0; i < 8; i++) {
         if (first[i] >= last[i]) continue;
         if (first[i] > all_first) all_first = first[i];
@@ -190,44 +202,48 @@ FN void add_span(float2 *acc, const kv_plane *values, const float *weight, const
     }
 #pragma unroll
     for (int i = 0; i < 8 * OUT_PAIRS; i++) acc[i] = make_float2(0, 0);
-    fetch_four(next, values, at + begin / 4 * 4, pair);
+    fetch_ahead(next, values, at + begin / AHEAD * AHEAD, pair);
 #pragma unroll 1
-    for (int p = begin / 4 * 4; p < end; p += 4) {
+    for (int p = begin / AHEAD * AHEAD; p < end; p += AHEAD) {
 #pragma unroll
-        for (int i = 0; i < 4 * OUT_PAIRS; i++) now[i] = next[i];
-        if (p + 4 < end) fetch_four(next, values, at + p + 4, pair);
-        if (p >= all_first && p + 4 <= all_end)
-            add_four<false>(acc, now, weight, first, last, p);
+        for (int i = 0; i < AHEAD * OUT_PAIRS; i++) v[i] = pair_floats(next[i]);
+        if (p + AHEAD < end) fetch_ahead(next, values, at + p + AHEAD, pair);
+        if (p >= all_first && p + AHEAD <= all_end)
+            add_values<false>(acc, v, weight + p, 0);
         else
-            add_four<true>(acc, now, weight, first, last, p);
+            add_values<true>(acc, v, weight + p, seen_by(first, last, p));
     }
 }
 
-/* A span's outputs of one query join those before, which lie in `mine` unless it is the first; the last goes to `q`. */
-FN void join_span(const float2 *acc, const tile_state *s, int query, bool is_first, bool is_last, float *mine, float *q,
-                  int pair) {
-    float old = s->old[query], fresh = s->fresh[query], sum = s->run_sum[query];
+/* A thread's outputs to local memory, where the eight queries' scores were. */
+FN void put_outputs(const float2 *acc, float *to, int pair) {
 #pragma unroll
-    for (int j = 0; j < OUT_PAIRS; j++) {
-        if (pair + 64 * j >= PAIRS) continue;
-        float2 *run = (float2 *)mine + pair + 64 * j, x = is_first ? make_float2(0, 0) : *run;
-        x.x = fma(x.x, old, acc[j].x * fresh);
-        x.y = fma(x.y, old, acc[j].y * fresh);
+    for (int i = 0; i < 8; i++) {
+#pragma unroll
+        for (int j = 0; j < OUT_PAIRS; j++)
+            if (pair + 64 * j < PAIRS) ((float2 *)(to + i * SCORES))[pair + 64 * j] = acc[i * OUT_PAIRS + j];
+    }
+}
+
+/* A span's outputs of one query join those before, which lie in `run` unless it is the first; the last goes to `q`. */
+FN void join_span(const float2 *out, const tile_state *s, int query, bool is_first, bool is_last, float2 *run, float2 *q) {
+    float old = s->old[query], fresh = s->fresh[query], sum = s->run_sum[query];
+    for (int pair = LOCAL_ID; pair < PAIRS; pair += GROUP) {
+        float2 x = is_first ? make_float2(0, 0) : run[pair], y = out[pair];
+        x.x = fma(x.x, old, y.x * fresh);
+        x.y = fma(x.y, old, y.y * fresh);
         if (is_last)
-            ((float2 *)q)[pair + 64 * j] = make_float2(x.x / sum, x.y / sum);
+            q[pair] = make_float2(x.x / sum, x.y / sum);
         else
-            *run = x;
+            run[pair] = x;
     }
 }
 
 /* A span's outputs of one query as they are, for attend_merge. */
-FN void store_part(const float2 *acc, const tile_state *s, int query, float *mine, int pair) {
+FN void store_part(const float2 *out, const tile_state *s, int query, float *mine) {
     bool seen = s->first[query] < s->end[query];
-#pragma unroll
-    for (int j = 0; j < OUT_PAIRS; j++) {
-        if (seen && pair + 64 * j < PAIRS) ((float2 *)mine)[pair + 64 * j] = acc[j];
-    }
-    if (pair != 0) return;
+    for (int pair = LOCAL_ID; pair < PAIRS && seen; pair += GROUP) ((float2 *)mine)[pair] = out[pair];
+    if (LOCAL_ID != 0) return;
     mine[HEAD] = seen ? s->most[query] : -INFINITY;
     mine[HEAD + 1] = seen ? s->sum[query] : 0.0f;
 }
@@ -252,6 +268,7 @@ KERNEL_BESIDE(3) void attend_tiles(float *q, int n_head, int heads_per_kv, const
                                 int tiles_at, int first_span, int n_parts, float *partial) {
     LOCAL four score_rows[TILE * SCORES / 4];
     LOCAL lane_steps queries[TILE * 16], keys[KEY_TILE * 16];
+    LOCAL tile t;
     LOCAL tile_state state;
     grid_wait();
     grid_release();
@@ -259,24 +276,27 @@ KERNEL_BESIDE(3) void attend_tiles(float *q, int n_head, int heads_per_kv, const
     int part = GROUP_X / sets / n_kv_heads, left = heads_per_kv - set * TILE, pair = LOCAL_ID % 64;
     int first_query = LOCAL_ID / 64 * 8; /* of the eight whose outputs this thread has */
     float *score = (float *)score_rows;
-    tile t;
-    t.first_row = rows[tiles_at + 2 * GROUP_Y];
-    t.heads = left < TILE ? left : TILE;
-    t.n_queries = rows[tiles_at + 2 * GROUP_Y + 1] * t.heads;
-    t.head = kv_head * heads_per_kv + set * TILE;
-    t.begin = first_seen(rows[t.first_row * 4], sliding, window);
-    t.end = rows[(t.first_row + (t.n_queries - 1) / t.heads) * 4] + 1;
-    kv_plane key_plane = plane_of(pool, page_bytes, layer_at, rows, tables, t.first_row, sliding, kv_head);
-    kv_plane values = plane_of(pool, page_bytes, layer_at, rows, tables, t.first_row, sliding, n_kv_heads + kv_head);
-    const float *query[2];
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        int i = LOCAL_ID / 16 + r * (GROUP / 16);
-        query[r] = q + place_of(&t, n_head, i < t.n_queries ? i : t.n_queries - 1) * HEAD;
+    if (LOCAL_ID == 0) {
+        int n = rows[tiles_at + 2 * GROUP_Y + 1];
+        t.first_row = rows[tiles_at + 2 * GROUP_Y];
+        t.heads = left < TILE ? left : TILE;
+        t.n_queries = n * t.heads;
+        t.head = kv_head * heads_per_kv + set * TILE;
+        t.begin = first_seen(rows[t.first_row * 4], sliding, window);
+        t.end = rows[(t.first_row + n - 1) * 4] + 1;
     }
     if (LOCAL_ID < TILE) {
         state.run_max[LOCAL_ID] = -INFINITY;
         state.run_sum[LOCAL_ID] = 0;
+    }
+    BARRIER;
+    kv_plane key_plane = plane_of(pool, page_bytes, layer_at, rows, tables, t.first_row, sliding, kv_head);
+    kv_plane values = plane_of(pool, page_bytes, layer_at, rows, tables, t.first_row, sliding, n_kv_heads + kv_head);
+    uint query[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        int i = LOCAL_ID / 16 + r * (GROUP / 16);
+        query[r] = (uint)place_of(&t, n_head, i < t.n_queries ? i : t.n_queries - 1) * HEAD + LOCAL_ID % 16;
     }
     int span = n_parts > 1 ? first_span + part : t.begin / SPAN, last = n_parts > 1 ? span : (t.end - 1) / SPAN;
     for (; span <= last; span++) {
@@ -286,26 +306,29 @@ KERNEL_BESIDE(3) void attend_tiles(float *q, int n_head, int heads_per_kv, const
         note_ranges(&state, &t, rows, sliding, window, at);
         for (int p = begin / KEY_TILE * KEY_TILE; p < end; p += KEY_TILE) {
             const uchar *key = kv_row(&key_plane, at + p) + LOCAL_ID / 8 * ROW_BYTES(HEAD);
-            score_tile(query, key, queries, keys, score + p);
+            score_tile(q, query, key, queries, keys, score + p);
         }
         BARRIER;
         weigh_tile(score, &state);
         BARRIER;
-        if (begin < end)
+        if (begin < end) {
             add_span(acc, &values, score + first_query * SCORES, state.first + first_query, state.end + first_query, at,
                      begin, end, pair);
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-            int own = first_query + i;
-            if (own >= t.n_queries) continue;
-            wide place = place_of(&t, n_head, own);
+            BARRIER;
+            put_outputs(acc, score + first_query * SCORES, pair);
+            BARRIER;
+        }
+#pragma unroll 1
+        for (int i = 0; i < t.n_queries; i++) {
+            wide place = place_of(&t, n_head, i);
+            const float2 *out = (const float2 *)(score + i * SCORES);
             float *mine = partial + (place * (wide)n_parts + (wide)part) * (HEAD + 2);
             if (n_parts > 1) {
-                store_part(acc + i * OUT_PAIRS, &state, own, mine, pair);
-            } else if (state.first[own] < state.end[own]) {
-                int position = rows[(t.first_row + own / t.heads) * 4];
-                join_span(acc + i * OUT_PAIRS, &state, own, span == first_seen(position, sliding, window) / SPAN,
-                          span == position / SPAN, mine, q + place * HEAD, pair);
+                store_part(out, &state, i, mine);
+            } else if (state.first[i] < state.end[i]) {
+                int position = rows[(t.first_row + i / t.heads) * 4];
+                join_span(out, &state, i, span == first_seen(position, sliding, window) / SPAN, span == position / SPAN,
+                          (float2 *)mine, (float2 *)(q + place * HEAD));
             }
         }
     }
