@@ -245,7 +245,16 @@ static void compare(gpu *g, world *w) {
     free(pages);
 }
 
-static void check(const step *s, cpu_table *cpu) {
+typedef void (*order_fn)(unsigned seed);
+
+/* The fake driver's switch for the order in which threads take their turns. It stays open, as a driver does. */
+static order_fn fake_order(void) {
+    static const char *const names[] = {"libcuda.so.1", NULL};
+    os_library *library = os_library_open(names);
+    return library ? (order_fn)os_library_find(library, "fake_cuda_order") : NULL;
+}
+
+static void check(const step *s, cpu_table *cpu, order_fn order, unsigned seed) {
     facet_error error;
     layer_hparams l = {.sliding = s->window != 0,
                        .owns_kv = true,
@@ -264,6 +273,7 @@ static void check(const step *s, cpu_table *cpu) {
     g.angle_width = made.angle_width;
     print_message("heads of %zu, %zu of %zu, window %zu\n", s->dim, s->n_head, s->n_kv, s->window);
     assert_ok(cuda_device_open(&g.device, 0, &error), &error);
+    order(seed);
     assert_ok(gpu_programs_open(&g, &error), &error);
     assert_non_null(g.heads[l.sliding].program);
     compare(&g, &made);
@@ -274,15 +284,6 @@ static void check(const step *s, cpu_table *cpu) {
     world_free(&made);
 }
 
-typedef void (*order_fn)(unsigned seed);
-
-/* The fake driver's switch for the order in which threads take their turns. It stays open, as a driver does. */
-static order_fn fake_order(void) {
-    static const char *const names[] = {"libcuda.so.1", NULL};
-    os_library *library = os_library_open(names);
-    return library ? (order_fn)os_library_find(library, "fake_cuda_order") : NULL;
-}
-
 static void check_all(const step *steps, size_t n) {
     cpu_table *cpu;
     facet_error error;
@@ -290,10 +291,8 @@ static void check_all(const step *steps, size_t n) {
     if (!order) skip();
     assert_ok(cpu_table_new(&cpu, UINT32_MAX, NULL, &error), &error);
     for (size_t i = 0; i < n; i++) {
-        order((unsigned)i % 3);
-        check(&steps[i], cpu);
+        check(&steps[i], cpu, order, (unsigned)i % 3);
     }
-    order(0);
     cpu_table_free(cpu);
 }
 #define CHECK_ALL(steps) check_all(steps, sizeof(steps) / sizeof(steps)[0])
