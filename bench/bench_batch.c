@@ -1,6 +1,7 @@
 /* Sessions that decode together: tokens per second in all, for 1, 2, 4, ... sessions of one engine, and what that is
  * of one session's speed. Prompts first (unmeasured), then every session generates on a thread of its own.
- *   bench_batch MODEL.gguf [most sessions, 8] [tokens each, 64] [prompt tokens, 32] [threads, 0] */
+ * The first line tells how long the model took to be there, on its device and checked.
+ *   bench_batch MODEL.gguf [most sessions, 8] [tokens each, 64] [prompt tokens, 32] [threads, 0] [device, cpu] */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,9 +68,15 @@ static int32_t argument(int argc, char **argv, int i, int32_t otherwise) {
     return argc > i ? (int32_t)strtol(argv[i], NULL, 10) : otherwise;
 }
 
+static void tell(void *ctx, const char *text) {
+    (void)ctx;
+    fprintf(stderr, "bench_batch: %s\n", text);
+}
+
 int main(int argc, char **argv) {
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_batch MODEL.gguf [most sessions] [tokens each] [prompt tokens] [threads]\n");
+        fprintf(stderr, "usage: bench_batch MODEL.gguf [most sessions] [tokens each] [prompt tokens] [threads] "
+                        "[device]\n");
         return 2;
     }
     size_t most = (size_t)argument(argc, argv, 2, 8);
@@ -81,11 +88,18 @@ int main(int argc, char **argv) {
     facet_engine_options_defaults(&o);
     o.n_threads = argument(argc, argv, 5, 0);
     o.max_context = n_prompt + n_tokens + 8;
+    o.device = argc > 6 ? argv[6] : NULL;
+    o.n_device_layers = -1;
+    o.log = tell;
     facet_fit fit = {.size = sizeof fit};
+    facet_engine_info info = {.size = sizeof info};
+    double begin = now(CLOCK_MONOTONIC);
     check(facet_model_open(&model, argv[1], NULL, &error), &error);
     check(facet_fit_compute(model, &o, &fit, &error), &error);
     o.kv_bytes = fit.kv_bytes * most * 2;
     check(facet_engine_new(&engine, model, &o, &error), &error);
+    facet_engine_get_info(engine, &info);
+    printf("ready after %.3f s: %s\n", now(CLOCK_MONOTONIC) - begin, info.device);
     measure(engine, 1, n_prompt, 4);
     double one = 0;
     for (size_t n = 1; n <= most; n *= 2) {
