@@ -2,20 +2,25 @@
  * device that fails at any moment: the CPU takes over, and the text goes on as if nothing had been. A real device is
  * shut out: the fake one is found first. */
 #include "device_support.h"
+#include "facet_tools.h"
 #include "fake_cuda/fake_cuda.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "backend/cuda/compile.h"
 #include "os/library.h"
 
 #define GOLDEN(name) FACET_TEST_DATA "/models/" name ".gguf"
 #define TINY         FACET_TEST_DATA "/tiny/tiny-q4_k_m.gguf"
+#define DEMO         FACET_SOURCE_DIR "/models/tiny-q8_0.gguf"
+#define PIRATE       FACET_SOURCE_DIR "/models/tiny-pirate-lora.gguf"
 
 typedef void (*fail_fn)(long n);
 typedef void (*refuse_fn)(bool graphs, bool pins);
 typedef fake_cuda_counts (*count_fn)(void);
 typedef void (*set_fn)(unsigned value);
+typedef size_t (*runs_fn)(const char *kernel);
 
 /* One of the driver's own switches; NULL where the fake driver is not. It stays open, as a driver does. */
 static os_function fake_switch(const char *name) {
@@ -60,13 +65,52 @@ static void test_models(void **state) {
     assert_like_cpu(&run, true, 8);
 }
 
-/* A token at a time, and a few: the launches that do several steps. */
+/* ---- few tokens: the launches that do several steps (quick_cuda_decode.c has them one by one) */
+
+/* A golden model in another type; unlink it. */
+static const char *quantised(const char *path, const char *type) {
+    static char out[] = "/tmp/facet-quick-cuda-XXXXXX";
+    facet_quantize_options o;
+    facet_error error;
+    strcpy(out + sizeof out - 7, "XXXXXX");
+    int file = mkstemp(out);
+    assert_true(file >= 0);
+    close(file);
+    facet_quantize_options_defaults(&o);
+    o.type = type;
+    assert_ok(facet_quantize(path, out, &o, NULL, &error), &error);
+    return out;
+}
+
 static void test_decode(void **state) {
     (void)state;
     driver_or_skip();
     device_run run = {.model = TINY, .device = "cuda", .n_layers = -1, .n = 12, .one_by_one = true};
     assert_like_cpu(&run, true, 8);
     for (run.ubatch = 2, run.one_by_one = false; run.ubatch < 5; run.ubatch++) assert_like_cpu(&run, true, 8);
+    run =
+        (device_run){.model = DEMO, .device = "cuda", .n_layers = -1, .n = 8, .one_by_one = true, .adapter = PIRATE};
+    assert_like_cpu(&run, true, 8);
+}
+
+/* Experts, shared and absent values, embeddings for each layer. */
+static void test_decode_kinds(void **state) {
+    (void)state;
+    driver_or_skip();
+    static const struct {
+        const char *path, *type;
+        int32_t n_layers;
+    } kinds[] = {
+        {GOLDEN("moe-keqv"), "q8_0", 4}, {GOLDEN("dense-keqv"), "q4_0", 6}, {GOLDEN("ple-shared"), "q4_0", 8}};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        device_run run = {.device = "cuda", .n_layers = -1, .n = 10, .one_by_one = true};
+        run.model = quantised(kinds[i].path, kinds[i].type);
+        assert_like_cpu(&run, true, kinds[i].n_layers);
+        run.one_by_one = false;
+        run.ubatch = 3;
+        assert_like_cpu(&run, true, kinds[i].n_layers);
+        unlink(run.model);
+    }
 }
 
 /* Threads may come in any order: nothing but barriers holds them together. */
@@ -189,6 +233,27 @@ static void test_graphs(void **state) {
     assert_int_equal(n.graph_launches, N_DECODED - 1);
     refuse(false, false);
     free(want.logits);
+}
+
+/* A layer takes no more than nine launches: projections, heads, attention in two, its output, gate and up, down, and
+ * two for the embeddings; the step twice two for the embeddings of all layers, the last norm, the head. */
+static void test_launches(void **state) {
+    (void)state;
+    driver_or_skip();
+    runs_fn runs = (runs_fn)fake_switch("fake_cuda_runs");
+    const char *path = quantised(GOLDEN("ple-shared"), "q8_0");
+    device_result want = on_the_cpu(path);
+    decoding d;
+    open_decoding(&d, path);
+    decode(&d, d.session, 0, N_DECODED - 1, &want);
+    size_t before = runs(NULL), products = runs("product");
+    decode(&d, d.session, N_DECODED - 1, N_DECODED, &want);
+    print_message("%zu launches for a token in %d layers\n", runs(NULL) - before, (int)want.n_layer);
+    assert_true(runs(NULL) - before <= 9 * (size_t)want.n_layer + 6);
+    assert_true(runs("product") <= products + 2); /* the embeddings of all layers are floats */
+    close_decoding(&d);
+    free(want.logits);
+    unlink(path);
 }
 
 /* Prompts of many lengths, each twice: more sequences than graphs are kept for. */
@@ -321,10 +386,10 @@ static void test_installed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_models),      cmocka_unit_test(test_orders),        cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_old_device),  cmocka_unit_test(test_failing_start), cmocka_unit_test(test_graphs),
-        cmocka_unit_test(test_compiler),    cmocka_unit_test(test_installed),     cmocka_unit_test(test_many_graphs),
-        cmocka_unit_test(test_lost_device),
+        cmocka_unit_test(test_models),        cmocka_unit_test(test_orders),      cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_decode_kinds),  cmocka_unit_test(test_launches),    cmocka_unit_test(test_old_device),
+        cmocka_unit_test(test_failing_start), cmocka_unit_test(test_graphs),      cmocka_unit_test(test_compiler),
+        cmocka_unit_test(test_installed),     cmocka_unit_test(test_many_graphs), cmocka_unit_test(test_lost_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

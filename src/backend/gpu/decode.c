@@ -100,7 +100,7 @@ typedef struct wrapping {
 
 static gpu_text text_of(const char *string) { return (gpu_text){string, strlen(string)}; }
 
-static facet_status build(gpu *g, gpu_decode_program *p) {
+static facet_status build(gpu *g, gpu_decode_program *p, facet_error *err) {
     const decode_key *k = &p->key;
     wrapping wrap[3];
     gpu_text texts[GPU_MOST_TEXTS] = {GPU_TEXT(decode_begin)};
@@ -122,24 +122,29 @@ static facet_status build(gpu *g, gpu_decode_program *p) {
              g->group, k->n_cols, k->tokens, k->item_columns, k->kinds, k->n_matrices, k->n_formats, k->format_of[0],
              k->format_of[1], k->format_of[2], k->staged, k->stream ? " -DSTREAM" : "", ending_define(k->ending),
              k->halves ? " -DHALVES" : "", k->experts ? " -DEXPERTS" : "");
-    FACET_TRY(gpu_program_build(g, &p->program, "decode", defines, texts, n, &g->error));
-    return g->device->driver->kernel_new(g->device, &p->kernel, p->program, "decode", &g->error);
+    FACET_TRY(gpu_program_build(g, &p->program, "decode", defines, texts, n, err));
+    return g->device->driver->kernel_new(g->device, &p->kernel, p->program, "decode", err);
 }
 
-/* NULL: g->status says why. */
+static void tell(const gpu *g, const char *why) {
+    char line[600];
+    if (!g->options.log) return;
+    snprintf(line, sizeof line, "a launch for each step: %s", why);
+    g->options.log(g->options.log_ctx, line);
+}
+
+/* NULL: there is none; it was tried once, and the launches for each step do as well. */
 static gpu_kernel *find_kernel(gpu *g, const decode_key *key) {
+    facet_error error;
     for (gpu_decode_program *p = g->decode_programs; p; p = p->next) {
         if (memcmp(&p->key, key, sizeof *key) == 0) return p->kernel;
     }
     gpu_decode_program *p = calloc(1, sizeof *p);
-    if (!p) {
-        g->status = error_memory(&g->error, sizeof *p);
-        return NULL;
-    }
+    if (!p) return NULL;
     memcpy(&p->key, key, sizeof *key);
     p->next = g->decode_programs;
     g->decode_programs = p;
-    g->status = build(g, p);
+    if (build(g, p, &error) != FACET_OK) tell(g, error.message);
     return p->kernel;
 }
 
@@ -212,7 +217,7 @@ bool gpu_decode(gpu *g, const gpu_join *j) {
     decode_key key;
     if (g->status != FACET_OK || !choose_program(g, j, &key)) return false;
     gpu_kernel *kernel = find_kernel(g, &key);
-    if (g->status != FACET_OK) return true;
+    if (!kernel) return false;
     arguments a = {.n = 0};
     size_t groups_y = gpu_groups(j->n_tokens, key.tokens);
     add(&a, GPU_BUF(g->vectors));
