@@ -62,10 +62,12 @@ static facet_status run_checks(check *c, size_t floats) {
     c->x = malloc(floats * sizeof *c->x);
     c->want = malloc(floats * sizeof *c->want);
     c->got = malloc(floats * sizeof *c->got);
+    c->floats = floats;
     if (!c->x || !c->want || !c->got) return error_memory(c->err, floats * sizeof *c->x);
     FACET_TRY(check_products(c));
     FACET_TRY(check_steps(c));
-    return check_attention(c);
+    FACET_TRY(check_attention(c));
+    return check_decode(c);
 }
 
 facet_status gpu_check(gpu *g, facet_error *err) {

@@ -4,13 +4,14 @@
 
 #include "backend/gpu/parts.h"
 
-typedef struct check {
+struct check {
     gpu *g;
     size_t n_tokens;
     gpu_buffer in, out;
     float *x, *want, *got; /* CHECK_WIDTHS rows of the widest thing there is */
+    size_t floats;         /* of each */
     facet_error *err;
-} check;
+};
 
 enum { CHECK_TOKENS = 9, CHECK_ROWS = 70, CHECK_WIDTHS = 12 };
 
@@ -30,5 +31,9 @@ facet_status check_products(check *c);
 facet_status check_steps(check *c);
 /* ---- check_attention.c */
 facet_status check_attention(check *c);
+/* ---- check_decode.c */
+facet_status check_decode(check *c);
+/* In the place of products that share their input, in a run without launches. */
+void check_join(check *c, const gpu_join *j);
 
 #endif

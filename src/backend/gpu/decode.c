@@ -23,7 +23,8 @@ struct gpu_decode_program {
     gpu_decode_program *next;
     decode_key key;
     gpu_program *program;
-    gpu_kernel *kernel;
+    gpu_kernel *kernel; /* NULL: it was tried once; the launches for each step do as well */
+    bool known;
 };
 
 /* ---- what fits */
@@ -126,34 +127,51 @@ static facet_status build(gpu *g, gpu_decode_program *p, facet_error *err) {
     return g->device->driver->kernel_new(g->device, &p->kernel, p->program, "decode", err);
 }
 
-static void tell(const gpu *g, const char *why) {
-    char line[600];
-    if (!g->options.log) return;
-    snprintf(line, sizeof line, "a launch for each step: %s", why);
-    g->options.log(g->options.log_ctx, line);
+static void close_program(gpu *g, gpu_decode_program *p) {
+    g->device->driver->kernel_free(g->device, p->kernel);
+    g->device->driver->program_free(g->device, p->program);
+    p->kernel = NULL;
+    p->program = NULL;
 }
 
-/* NULL: there is none; it was tried once, and the launches for each step do as well. */
-static gpu_kernel *find_kernel(gpu *g, const decode_key *key) {
+void gpu_decode_give_up(gpu *g, gpu_decode_program *p, const char *why) {
+    char line[600];
+    close_program(g, p);
+    snprintf(line, sizeof line, "a launch for each step: %s", why);
+    if (g->options.log) g->options.log(g->options.log_ctx, line);
+}
+
+static gpu_decode_program *find(gpu *g, const decode_key *key) {
     facet_error error;
     for (gpu_decode_program *p = g->decode_programs; p; p = p->next) {
-        if (memcmp(&p->key, key, sizeof *key) == 0) return p->kernel;
+        if (memcmp(&p->key, key, sizeof *key) == 0) return p->kernel ? p : NULL;
     }
     gpu_decode_program *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     memcpy(&p->key, key, sizeof *key);
     p->next = g->decode_programs;
     g->decode_programs = p;
-    if (build(g, p, &error) != FACET_OK) tell(g, error.message);
-    return p->kernel;
+    if (build(g, p, &error) == FACET_OK) return p;
+    gpu_decode_give_up(g, p, error.message);
+    return NULL;
+}
+
+gpu_decode_program *gpu_decode_find(gpu *g, const gpu_join *j) {
+    decode_key key;
+    return g->status == FACET_OK && choose_program(g, j, &key) ? find(g, &key) : NULL;
+}
+
+bool gpu_decode_is_new(gpu_decode_program *p) {
+    bool known = p->known;
+    p->known = true;
+    return !known;
 }
 
 void gpu_decode_close(gpu *g) {
     while (g->decode_programs) {
         gpu_decode_program *p = g->decode_programs;
         g->decode_programs = p->next;
-        g->device->driver->kernel_free(g->device, p->kernel);
-        g->device->driver->program_free(g->device, p->program);
+        close_program(g, p);
         free(p);
     }
 }
@@ -214,18 +232,16 @@ static size_t row_shares(const gpu *g, const gpu_join *j, size_t groups_y) {
 }
 
 bool gpu_decode(gpu *g, const gpu_join *j) {
-    decode_key key;
-    if (g->status != FACET_OK || !choose_program(g, j, &key)) return false;
-    gpu_kernel *kernel = find_kernel(g, &key);
-    if (!kernel) return false;
+    const gpu_decode_program *p = gpu_decode_find(g, j);
+    if (!p) return false;
     arguments a = {.n = 0};
-    size_t groups_y = gpu_groups(j->n_tokens, key.tokens);
+    size_t groups_y = gpu_groups(j->n_tokens, p->key.tokens);
     add(&a, GPU_BUF(g->vectors));
     add(&a, GPU_I(j->n_tokens));
     add_source(g, &a, j->from);
     add_ending(g, &a, j);
     for (size_t i = j->n; i-- > 0;) add_matrix(g, &a, &j->products[i]);
-    gpu_launch(g, kernel, row_shares(g, j, groups_y), groups_y, THREADS, a.list, a.n);
+    gpu_launch(g, p->kernel, row_shares(g, j, groups_y), groups_y, THREADS, a.list, a.n);
     if (!j->from.values) { /* the stream goes on where it was written */
         gpu_buffer *x = g->x_now;
         g->x_now = g->x_spare;

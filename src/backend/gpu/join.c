@@ -1,7 +1,7 @@
 /* Products that share their input, with what stands before them (the residual stream, norms) and behind them (gates).
  * Owns the choice of how they are computed. Here is the way that every device and any number of tokens can go: a
  * launch for each of these steps. See parts.h. */
-#include "backend/gpu/parts.h"
+#include "backend/gpu/check.h"
 
 /* ---- a launch for each step */
 
@@ -55,7 +55,7 @@ static void finish(gpu *g, const gpu_join *j) {
     }
 }
 
-static void compute_steps(gpu *g, const gpu_join *j) {
+void gpu_compute_steps(gpu *g, const gpu_join *j) {
     const weight *list[3];
     for (size_t i = 0; i < j->n; i++) list[i] = j->products[i].w;
     size_t n_rows = j->per_row ? j->n_tokens / j->per_row : j->n_tokens;
@@ -67,5 +67,8 @@ static void compute_steps(gpu *g, const gpu_join *j) {
 /* ---- the choice */
 
 void gpu_compute(gpu *g, const gpu_join *j) {
-    if (!gpu_decode(g, j)) compute_steps(g, j);
+    if (g->check)
+        check_join(g->check, j);
+    else if (!gpu_decode(g, j))
+        gpu_compute_steps(g, j);
 }

@@ -76,6 +76,7 @@ typedef struct gpu_shares {
 
 typedef struct gpu_adapter gpu_adapter;
 typedef struct gpu_decode_program gpu_decode_program;
+typedef struct check check;
 
 /* A product that was launched, for its adapters. */
 typedef struct gpu_product_call {
@@ -104,6 +105,7 @@ struct gpu {
     gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS][2]; /* for buffers, for images */
     bool dot[QUANT_N_TYPES];                                         /* with packed inner products */
     gpu_decode_program *decode_programs;
+    check *check; /* not NULL: launches are left out, see check_decode.c */
 #define X(name) gpu_kernel *name;
     GPU_STEPS(X)
     GPU_ATTENTION(X)
@@ -262,6 +264,8 @@ typedef struct gpu_join {
 } gpu_join;
 
 void gpu_compute(gpu *g, const gpu_join *j);
+/* By a launch for each step. */
+void gpu_compute_steps(gpu *g, const gpu_join *j);
 /* What `from` does to the stream, without a product; its input goes to `out`. */
 void gpu_settle(gpu *g, gpu_from from, const gpu_buffer *out);
 
@@ -269,6 +273,11 @@ void gpu_settle(gpu *g, gpu_from from, const gpu_buffer *out);
 /* False: it is not for these products; nothing was done. */
 bool gpu_decode(gpu *g, const gpu_join *j);
 void gpu_decode_close(gpu *g);
+/* Its program, made if need be; NULL: there is none. */
+gpu_decode_program *gpu_decode_find(gpu *g, const gpu_join *j);
+/* True once. */
+bool gpu_decode_is_new(gpu_decode_program *p);
+void gpu_decode_give_up(gpu *g, gpu_decode_program *p, const char *why);
 
 /* ---- layers.c: launches only */
 void gpu_layers(gpu *g);

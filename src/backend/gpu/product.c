@@ -3,7 +3,7 @@
 
 void gpu_launch(gpu *g, gpu_kernel *k, size_t groups_x, size_t groups_y, size_t group, const gpu_argument *arguments,
                 size_t n_arguments) {
-    if (g->status != FACET_OK || groups_x == 0 || groups_y == 0) return;
+    if (g->status != FACET_OK || g->check || groups_x == 0 || groups_y == 0) return;
     g->status = g->device->driver->launch(g->device, k, groups_x, groups_y, group, arguments, n_arguments, &g->error);
 }
 
