@@ -4,14 +4,14 @@
 
 #include "backend/gpu/parts.h"
 
-struct check {
+typedef struct check {
     gpu *g;
     size_t n_tokens;
     gpu_buffer in, out;
     float *x, *want, *got; /* CHECK_WIDTHS rows of the widest thing there is */
     size_t floats;         /* of each */
     facet_error *err;
-};
+} check;
 
 enum { CHECK_TOKENS = 9, CHECK_ROWS = 70, CHECK_WIDTHS = 12 };
 

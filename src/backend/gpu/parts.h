@@ -76,7 +76,7 @@ typedef struct gpu_shares {
 
 typedef struct gpu_adapter gpu_adapter;
 typedef struct gpu_decode_program gpu_decode_program;
-typedef struct check check;
+struct check;
 
 /* A product that was launched, for its adapters. */
 typedef struct gpu_product_call {
@@ -105,7 +105,7 @@ struct gpu {
     gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS][2]; /* for buffers, for images */
     bool dot[QUANT_N_TYPES];                                         /* with packed inner products */
     gpu_decode_program *decode_programs;
-    check *check; /* not NULL: launches are left out, see check_decode.c */
+    struct check *check; /* not NULL: launches are left out, see check_decode.c */
 #define X(name) gpu_kernel *name;
     GPU_STEPS(X)
     GPU_ATTENTION(X)
