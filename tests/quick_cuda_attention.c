@@ -207,7 +207,7 @@ static void fill_device(gpu *g, const world *w) {
     give(g, &g->vectors, w->norms, 2 * s->dim * sizeof(float));
     give(g, &g->angles, w->angles, w->n_rows * w->angle_width * sizeof(float));
     give(g, &g->tables, w->tables, w->n_pages * sizeof *w->tables);
-    give(g, &g->pool[s->window != 0], w->pool, w->n_pages * w->page_bytes);
+    give(g, &g->pool, w->pool, w->n_pages * w->page_bytes);
     size_t partials = s->n_partials > w->n_rows * s->n_head ? s->n_partials : w->n_rows * s->n_head;
     spoil(g, &g->partial, partials * (s->dim + 2) * 4);
     spoil(g, &g->scores, g->scores_floats * 4);
@@ -229,7 +229,7 @@ static void compare(gpu *g, world *w) {
     gpu_attend(g, 0);
     gpu_read_at(g, &g->q, 0, got, n_q);
     assert_ok(g->status, &g->error);
-    assert_ok(g->device->driver->read(g->device, &g->pool[s->window != 0], 0, pages, pool_bytes, &error), &error);
+    assert_ok(g->device->driver->read(g->device, &g->pool, 0, pages, pool_bytes, &error), &error);
     for (size_t row = 0; row < w->n_rows; row++) store_row(w, row);
     assert_memory_equal(pages, w->pool, pool_bytes);
     for (size_t row = 0; row < w->n_rows; row++) {

@@ -201,8 +201,9 @@ uint64_t backend_device_bytes(const backend *b) { return atomic_load(&b->device_
 
 static bool has_head(const backend *b) { return b->gpu && b->end == b->h->n_layer; }
 
-void backend_copy_rows(backend *b, const kv_copy *copies, size_t n) {
-    for (size_t i = 0; b->gpu && i < n; i++) gpu_copy_rows(b->gpu, &copies[i]);
+void backend_take_pages(backend *b, const kv_copy *copies, size_t n_copies, const forward_segment *segments,
+                        size_t n_segments) {
+    if (b->gpu) gpu_take_pages(b->gpu, copies, n_copies, segments, n_segments);
 }
 
 facet_status backend_step(backend *b, const forward_segment *segments, size_t n_segments, const float **hidden,

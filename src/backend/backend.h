@@ -33,8 +33,10 @@ const char *backend_name(const backend *b);
 uint32_t backend_device_layers(const backend *b);
 uint64_t backend_device_bytes(const backend *b);
 
-/* Rows that were copied in the KV cache since the last step, before the next one. */
-void backend_copy_rows(backend *b, const kv_copy *copies, size_t n);
+/* Before each step, while the KV cache does not change: the rows that were copied in it since the last step, and the
+ * sequences of the step. A failure shows in the step. */
+void backend_take_pages(backend *b, const kv_copy *copies, size_t n_copies, const forward_segment *segments,
+                        size_t n_segments);
 /* As forward_step, forward_head and forward_recall. A failure means that the device is lost, with the keys and values
  * of all sequences: the caller forgets these (kv_cache_forget) and calls backend_give_up, and may then ask again. */
 facet_status backend_step(backend *b, const forward_segment *segments, size_t n_segments, const float **hidden,

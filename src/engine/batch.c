@@ -159,7 +159,9 @@ request *batch_form(batch *b, request **queue) {
     add_segments(b, &list, true, &over);
     b->n_logits = b->n_tokens;
     add_segments(b, &list, false, &over);
-    b->n_copies = kv_cache_take_copies(b->kv, b->copies);
+    kv_copy copies[KV_MAX_COPIES];
+    size_t n_copies = kv_cache_take_copies(b->kv, copies);
+    backend_take_pages(b->backend, copies, n_copies, b->segments, b->n_tokens);
     return over;
 }
 
@@ -239,19 +241,12 @@ static facet_status compute_heads(batch *b, facet_error *err) {
     return FACET_OK;
 }
 
-/* Once, also of a step that is not computed. */
-static void make_copies(batch *b) {
-    backend_copy_rows(b->backend, b->copies, b->n_copies);
-    b->n_copies = 0;
-}
-
 static facet_status compute(batch *b, facet_error *err) {
     const float *hidden = NULL;
     size_t n_hidden;
     b->missed = FACET_OK;
     b->missed_err = err;
     if (!await_stage(b, WEIGHTS_STAGE_STEP)) return b->missed;
-    make_copies(b);
     if (b->n_tokens) FACET_TRY(backend_step(b->backend, b->segments, b->n_tokens, &hidden, &n_hidden, err));
     if (needs_head(b) && !await_stage(b, b->head_stage)) return b->missed;
     if (b->missed != FACET_OK) return b->missed;
@@ -269,7 +264,6 @@ facet_status batch_compute(batch *b, facet_error *err) {
 /* Positions that were taken and not computed are given back; their pages stay. */
 request *batch_undo(batch *b) {
     request *list = b->heads;
-    make_copies(b);
     for (size_t i = b->n_tokens; i-- > 0;) {
         request *r = b->tokens[i];
         kv_sequence_shorten(r->kv, b->segments[i].position);

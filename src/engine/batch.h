@@ -8,11 +8,9 @@
 #include "engine/request.h"
 
 typedef struct batch {
-    backend *backend;              /* borrowed */
-    forward *forward;              /* borrowed: the CPU's part of it */
-    kv_cache *kv;                  /* borrowed */
-    kv_copy copies[KV_MAX_COPIES]; /* rows that were copied since the last step */
-    size_t n_copies;
+    backend *backend; /* borrowed */
+    forward *forward; /* borrowed: the CPU's part of it */
+    kv_cache *kv;     /* borrowed */
     size_t ubatch, n_vocab, n_embd;
     float *logits; /* [FORWARD_HEAD_ROWS][n_vocab]: untouched pages until two sessions decode together */
     size_t logits_bytes;

@@ -152,6 +152,13 @@ uint8_t *kv_values(const kv_sequence *s, uint32_t layer, uint32_t head, size_t p
 
 size_t kv_cache_pages(const kv_cache *c, int kind) { return c->pages.pools[kind].n_pages; }
 
+size_t kv_cache_page_bytes(const kv_cache *c, int kind) { return c->pages.pools[kind].page_bytes; }
+
+bool kv_cache_keeps(const kv_cache *c, int kind, int32_t page) {
+    const kv_page *p = &c->pages.pools[kind].pages[page];
+    return p->users || p->indexed;
+}
+
 int32_t kv_sequence_page(const kv_sequence *s, int kind, size_t page) { return s->tables[kind][page]; }
 
 void kv_cache_watch_copies(kv_cache *c) { c->watched = true; }

@@ -114,6 +114,9 @@ void kv_cache_forget(kv_cache *cache);
 /* For those who keep keys and values elsewhere, by the same pages: how many pages of a kind (KV_FULL, KV_SLIDING)
  * there can be, and which of them holds positions from page * CPU_PAGE on; NO_PAGE where none does. */
 size_t kv_cache_pages(const kv_cache *cache, int kind);
+size_t kv_cache_page_bytes(const kv_cache *cache, int kind);
+/* Whether a sequence or the index knows the page. All such pages together are within the budget. */
+bool kv_cache_keeps(const kv_cache *cache, int kind, int32_t page);
 int32_t kv_sequence_page(const kv_sequence *s, int kind, size_t page);
 
 #endif

@@ -71,7 +71,7 @@ void gpu_send_rows(gpu *g, int part, size_t n) {
 
 /* What kernels want to know of where keys and values are. */
 #define KV_ARGUMENTS(g, l, layer)                                                                                    \
-    GPU_BUF((g)->pool[(l)->sliding]), GPU_WIDE((g)->page_bytes[(l)->sliding]), GPU_WIDE((g)->layers[layer].kv_at)
+    GPU_BUF((g)->pool), GPU_WIDE((g)->page_bytes[(l)->sliding]), GPU_WIDE((g)->layers[layer].kv_at)
 
 void gpu_finish_heads(gpu *g, uint32_t layer) {
     const layer_hparams *l = &g->h->layers[layer];

@@ -73,9 +73,8 @@ static void send_numbers(const scene *s) {
     gpu_write(g, &g->v, s->v, n_kv * sizeof *s->v);
     gpu_write(g, &g->angles, s->angles, s->n_rows * g->angle_width * sizeof *s->angles);
     for (size_t i = 0; i < s->n_pages && g->status == FACET_OK; i++) {
-        g->status =
-            g->device->driver->write(g->device, &g->pool[kind], i * g->page_bytes[kind] + g->layers[s->layer].kv_at,
-                                     row_at(s, i, 0, 0), s->section_bytes, &g->error);
+        g->status = g->device->driver->write(g->device, &g->pool, i * g->page_bytes[kind] + g->layers[s->layer].kv_at,
+                                             row_at(s, i, 0, 0), s->section_bytes, &g->error);
     }
 }
 

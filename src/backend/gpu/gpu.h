@@ -35,8 +35,10 @@ void gpu_free(gpu *g);
 uint64_t gpu_bytes(const gpu *g);
 const gpu_limits *gpu_limits_of(const gpu *g);
 
-/* Rows that moved in the KV cache since the last step. Before each step, in order. */
-void gpu_copy_rows(gpu *g, const kv_copy *copy);
+/* Before each step, while the KV cache does not change: the rows that moved in it since the last step, in order, and
+ * places for the pages of the step's sequences. */
+void gpu_take_pages(gpu *g, const kv_copy *copies, size_t n_copies, const forward_segment *segments,
+                    size_t n_segments);
 /* The layers of one step. `f` has begun it (forward_begin) and computed the layers before `first`. Where `end` is the
  * last layer *hidden gets the final hidden states of the wanted rows; else f->x the residual stream of all rows. */
 facet_status gpu_step(gpu *g, forward *f, const float **hidden, size_t *n_hidden, facet_error *err);

@@ -1,5 +1,5 @@
-/* The device's memory beside the weights: keys and values, and the buffers of a step, all planned by the function
- * that takes them. See parts.h. */
+/* The device's memory beside weights, keys and values: the buffers of a step, all planned by the function that takes
+ * them. See parts.h. */
 #include <stdlib.h>
 
 #include "backend/gpu/parts.h"
@@ -8,26 +8,6 @@
 enum { ROW_INTS = 4 + 1 + 2 * 2 };
 
 static size_t max_of(size_t a, size_t b) { return a > b ? a : b; }
-
-/* Pages of own layers only; the other layers' are on the host. */
-static void place_layers(gpu *g) {
-    for (uint32_t i = g->options.first; i < g->options.end && i < g->h->n_own; i++) {
-        const layer_hparams *l = &g->h->layers[i];
-        g->layers[i].kv_at = g->page_bytes[l->sliding];
-        g->page_bytes[l->sliding] +=
-            2 * (uint64_t)l->n_head_kv * CPU_PAGE * cpu_kv_row_bytes(g->kv_type, l->head_dim);
-    }
-}
-
-static facet_status take_pool(gpu *g, const kv_cache *kv, bool only_count, facet_error *err) {
-    g->page_bytes[0] = g->page_bytes[1] = 0;
-    place_layers(g);
-    for (int kind = 0; kind < KV_KINDS; kind++) {
-        g->n_pages[kind] = kv_cache_pages(kv, kind);
-        FACET_TRY(gpu_take(g, &g->pool[kind], g->n_pages[kind] * g->page_bytes[kind], only_count, err));
-    }
-    return FACET_OK;
-}
 
 /* A buffer of `count` things of four bytes for each token. */
 static facet_status take_rows(gpu *g, gpu_buffer *out, size_t count, bool only_count, facet_error *err) {
@@ -149,7 +129,7 @@ static void cut_parts(gpu *g) {
 
 facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_error *err) {
     cut_parts(g);
-    FACET_TRY(take_pool(g, kv, only_count, err));
+    FACET_TRY(gpu_pages_open(g, kv, only_count, err));
     FACET_TRY(take_tables(g, only_count, err));
     FACET_TRY(take_stream(g, only_count, err));
     FACET_TRY(take_attention(g, only_count, err));
@@ -160,13 +140,14 @@ facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_
 }
 
 void gpu_memory_close(gpu *g) {
-    gpu_buffer *all[] = {&g->pool[0], &g->pool[1],  &g->rows[0],    &g->rows[1],   &g->index,   &g->tables,
-                         &g->angles,  &g->x,        &g->x_other,    &g->gathered,  &g->x0,      &g->normed,
-                         &g->y,       &g->q,        &g->q_gathered, &g->k,         &g->v,       &g->ff,
-                         &g->up,      &g->ple_a[0], &g->ple_a[1],   &g->ple[0],    &g->ple[1],  &g->ple_rows,
-                         &g->hidden,  &g->logits,   &g->partial,    &g->scores,    &g->router,  &g->e,
-                         &g->chosen,  &g->factor,   &g->slot_mid,   &g->slot_both, &g->slot_out};
+    gpu_buffer *all[] = {&g->rows[0],    &g->rows[1],   &g->index,   &g->tables,   &g->angles, &g->x,
+                         &g->x_other,    &g->gathered,  &g->x0,      &g->normed,   &g->y,      &g->q,
+                         &g->q_gathered, &g->k,         &g->v,       &g->ff,       &g->up,     &g->ple_a[0],
+                         &g->ple_a[1],   &g->ple[0],    &g->ple[1],  &g->ple_rows, &g->hidden, &g->logits,
+                         &g->partial,    &g->scores,    &g->router,  &g->e,        &g->chosen, &g->factor,
+                         &g->slot_mid,   &g->slot_both, &g->slot_out};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) g->device->driver->buffer_free(g->device, all[i]);
+    gpu_pages_close(g);
     for (int kind = 0; kind < ROWS_N_INPUTS; kind++) {
         g->device->driver->buffer_free(g->device, &g->input.codes[kind]);
         g->device->driver->buffer_free(g->device, &g->input.scales[kind]);

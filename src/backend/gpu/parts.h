@@ -50,6 +50,15 @@ typedef struct gpu_layer {
     uint64_t kv_at; /* of an owning layer in a page of its kind */
 } gpu_layer;
 
+/* Which pages of the KV cache are on the device. */
+typedef struct gpu_places {
+    int32_t *of_page; /* [the cache's pages]: a place, NO_PAGE */
+    int32_t *pages;   /* [n]: the page at a place, NO_PAGE at holes */
+    size_t n;
+    int32_t *holes; /* places to be used first, highest below */
+    size_t n_holes;
+} gpu_places;
+
 /* Activations as products want them. */
 typedef struct gpu_input {
     const gpu_buffer *x;
@@ -119,9 +128,15 @@ struct gpu {
     gpu_layer *layers; /* [n_layer] */
     int output_norm, ple_norm;
 
-    gpu_buffer pool[KV_KINDS];
-    size_t n_pages[KV_KINDS];
+    /* keys and values */
+    const kv_cache *kv;
+    gpu_buffer pool;
+    uint64_t pool_bytes, sliding_at; /* where sliding pages are counted from */
+    size_t n_pages[KV_KINDS];        /* of a kind alone, at most */
     uint64_t page_bytes[KV_KINDS];
+    gpu_places places[KV_KINDS];
+    const kv_copy *pending; /* copies of the cache's that were not made yet */
+    size_t n_pending;
 
     /* a step's rows */
     size_t n_rows, n_wanted;
@@ -198,7 +213,13 @@ void gpu_ways_open(gpu *g);
 /* One way less for a format, whose programs are closed then. Returns which; NULL: it was the plain one already. */
 const char *gpu_ways_give_up(gpu *g, quant_type type);
 
-/* ---- memory.c: everything in the device's memory but weights is carved here; with g->device->... see there */
+/* ---- pages.c */
+facet_status gpu_pages_open(gpu *g, const kv_cache *kv, bool only_count, facet_error *err);
+void gpu_pages_close(gpu *g);
+/* A page as tables name it; NO_PAGE: it is not on the device. */
+int32_t gpu_page_number(const gpu *g, int kind, int32_t page);
+
+/* ---- memory.c: everything else in the device's memory but weights is carved here; see there */
 facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_error *err);
 void gpu_memory_close(gpu *g);
 

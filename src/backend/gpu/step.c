@@ -16,7 +16,9 @@ static facet_status send_tables(gpu *g, const forward *f, facet_error *err) {
         }
         g->table_at[s] = (uint32_t)at;
         for (int kind = 0; kind < KV_KINDS; kind++) {
-            for (size_t i = 0; i < n; i++) g->host_ints[at++] = kv_sequence_page(kv, kind, i);
+            for (size_t i = 0; i < n; i++) {
+                g->host_ints[at++] = gpu_page_number(g, kind, kv_sequence_page(kv, kind, i));
+            }
         }
     }
     send_ints(g, &g->tables, at);
@@ -124,19 +126,4 @@ const float *gpu_recall(gpu *g, const float *hidden, size_t n_rows, const lora_s
     memcpy(g->host_hidden, hidden, n_rows * g->h->n_embd * sizeof *hidden);
     for (size_t i = 0; i < n_rows; i++) g->hidden_sets[i] = adapters;
     return g->host_hidden;
-}
-
-void gpu_copy_rows(gpu *g, const kv_copy *copy) {
-    const gpu_buffer *pages = &g->pool[copy->kind];
-    uint64_t to = (uint64_t)copy->to * g->page_bytes[copy->kind],
-             from = (uint64_t)copy->from * g->page_bytes[copy->kind];
-    for (uint32_t i = g->options.first; i < g->options.end && i < g->h->n_own; i++) {
-        const layer_hparams *l = &g->h->layers[i];
-        if (l->sliding != copy->kind) continue;
-        uint64_t row = cpu_kv_row_bytes(g->kv_type, l->head_dim), at = g->layers[i].kv_at;
-        for (size_t k = 0; k < 2 * (size_t)l->n_head_kv && g->status == FACET_OK; k++, at += CPU_PAGE * row) {
-            g->status =
-                g->device->driver->copy(g->device, pages, to + at, pages, from + at, copy->n_rows * row, &g->error);
-        }
-    }
 }
