@@ -136,6 +136,38 @@ static void tell_state(backend *b) {
     atomic_store(&b->on_device, b->gpu != NULL);
 }
 
+/* How many layers the device has memory for, of fewer than n; 0: none. */
+static uint32_t count_fitting(const backend *b, gpu_device *device, const weights *w, const kv_cache *kv,
+                              gpu_options options, uint32_t n) {
+    uint64_t bytes;
+    while (--n > 0) {
+        choose_layers(b->h, (int32_t)n, &options.first, &options.end);
+        if (options.end - options.first != n) continue;
+        if (gpu_plan(device, b->h, w, kv, &options, &bytes, NULL) == FACET_OK && bytes <= device->limits.memory_bytes)
+            return n;
+    }
+    return 0;
+}
+
+/* Before anything is taken: what is too much, and what would not be. */
+static facet_status check_memory(const backend *b, gpu_device *device, const weights *w, const kv_cache *kv,
+                                 const gpu_options *options, facet_error *err) {
+    const gpu_limits *l = &device->limits;
+    uint64_t bytes;
+    facet_error why;
+    char hint[64] = "";
+    facet_status status = gpu_plan(device, b->h, w, kv, options, &bytes, &why);
+    if (status == FACET_OK && bytes > l->memory_bytes) {
+        status = error_set(&why, FACET_ERROR_BUDGET, "%s has %llu MiB of memory, %llu MiB are needed", l->name,
+                           (unsigned long long)(l->memory_bytes >> 20), (unsigned long long)(bytes >> 20));
+    }
+    if (status == FACET_OK) return status;
+    uint32_t n = options->end - options->first;
+    n = status == FACET_ERROR_BUDGET ? count_fitting(b, device, w, kv, *options, n) : 0;
+    if (n) snprintf(hint, sizeof hint, "; there is room for %u layers", n);
+    return error_set(err, status, "%s%s", why.message, hint);
+}
+
 static facet_status use_device(backend *b, const weights *w, const cpu_table *cpu, pool *threads, kv_cache *kv,
                                const backend_options *o, facet_error *err) {
     gpu_device *device;
@@ -154,6 +186,11 @@ static facet_status use_device(backend *b, const weights *w, const cpu_table *cp
                            .log_ctx = o->log_ctx,
                            .progress = o->progress,
                            .progress_ctx = o->progress_ctx};
+    facet_status status = check_memory(b, device, w, kv, &options, err);
+    if (status != FACET_OK) {
+        device->driver->close(device);
+        return status;
+    }
     FACET_TRY(gpu_new(&b->gpu, device, b->h, w, cpu, threads, kv, &options, err));
     snprintf(b->name, sizeof b->name, "%s (%s), %u of %u layers", gpu_limits_of(b->gpu)->name,
              gpu_limits_of(b->gpu)->kind, b->end - b->first, b->h->n_layer);

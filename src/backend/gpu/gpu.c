@@ -33,17 +33,7 @@ facet_status gpu_plan(gpu_device *device, const hparams *h, const weights *w, co
     return status;
 }
 
-static facet_status check_memory(const gpu *g, uint64_t bytes, facet_error *err) {
-    const gpu_limits *l = &g->device->limits;
-    if (bytes <= l->memory_bytes) return FACET_OK;
-    return error_set(err, FACET_ERROR_BUDGET, "%s has %llu MiB of memory, %llu MiB are needed", l->name,
-                     (unsigned long long)(l->memory_bytes >> 20), (unsigned long long)(bytes >> 20));
-}
-
 static facet_status open_gpu(gpu *g, const kv_cache *kv, facet_error *err) {
-    uint64_t bytes;
-    FACET_TRY(gpu_plan(g->device, g->h, g->w, kv, &g->options, &bytes, err));
-    FACET_TRY(check_memory(g, bytes, err));
     FACET_TRY(gpu_programs_open(g, err));
     FACET_TRY(gpu_weights_open(g, false, err));
     FACET_TRY(gpu_memory_open(g, kv, false, err));

@@ -24,7 +24,8 @@ typedef struct gpu_options {
     void *progress_ctx;
 } gpu_options;
 
-/* Whether the device can hold those layers at all, and the bytes that it would take. Needs shapes and formats only.
+/* Whether the device can hold those layers at all, and the bytes that it would take. Needs shapes and formats only,
+ * takes nothing.
  */
 facet_status gpu_plan(gpu_device *device, const hparams *h, const weights *w, const kv_cache *kv,
                       const gpu_options *options, uint64_t *bytes, facet_error *err);
