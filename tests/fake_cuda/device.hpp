@@ -21,6 +21,7 @@ emulated_hooks *emulated;
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
+#define __align__(n) __attribute__((aligned(n)))
 #define __shared__ static __attribute__((section("emulated_shared")))
 #define __CUDA_ARCH_LIST__ EMULATED_CAPABILITY
 __shared__ int emulated_there_is_shared_memory __attribute__((used));

@@ -52,6 +52,7 @@ static void device_slots(check *c, const weight *w, size_t n_rows) {
     int32_t chosen[CHECK_TOKENS];
     for (size_t i = 0; i < c->n_tokens; i++) chosen[i] = (int32_t)expert_of(w);
     gpu_write(g, &g->chosen, chosen, c->n_tokens * sizeof *chosen);
+    gpu_group_slots(g, c->n_tokens);
     gpu_product_slots(g, w, c->n_tokens, 1, &c->out, w->m.n_rows);
     for (size_t i = 0; i < c->n_tokens; i++) {
         gpu_read_at(g, &c->out, i * w->m.n_rows, c->got + i * n_rows, n_rows);
@@ -85,13 +86,17 @@ static facet_status check_product(check *c, const weight *w) {
     return status;
 }
 
-/* With several tokens, and with one. */
+/* With as many tokens as there are programs for. */
 static facet_status check_numbers(check *c, const weight *w) {
-    size_t all = c->n_tokens;
-    facet_status status = check_product(c, w);
-    c->n_tokens = 1;
-    if (status == FACET_OK) status = check_product(c, w);
-    c->n_tokens = all;
+    size_t most = c->n_tokens;
+    const size_t counts[] = {most, 20, PRODUCT_TOKENS, 1};
+    facet_status status = FACET_OK;
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0] && status == FACET_OK; i++) {
+        if (counts[i] > most) continue;
+        c->n_tokens = counts[i];
+        status = check_product(c, w);
+    }
+    c->n_tokens = most;
     return status;
 }
 

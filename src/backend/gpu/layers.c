@@ -63,6 +63,7 @@ static void route_experts(gpu *g, uint32_t layer) {
     GPU_LAUNCH(g, g->choose_experts, gpu_groups(g->n_rows, g->group), 1, g->group, GPU_BUF(g->router),
                GPU_I(h->n_expert), GPU_I(h->n_expert_used), GPU_I(g->n_rows), GPU_BUF(g->vectors),
                GPU_I(at->down_scale), GPU_BUF(g->chosen), GPU_BUF(g->factor));
+    gpu_group_slots(g, g->n_rows * h->n_expert_used);
 }
 
 /* slot_mid = gelu(gate) * up of the chosen experts, from one matrix or two */

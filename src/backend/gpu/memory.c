@@ -56,6 +56,8 @@ static facet_status take_experts(gpu *g, bool only_count, facet_error *err) {
     FACET_TRY(take_rows(g, &g->e, h->n_embd, only_count, err));
     FACET_TRY(take_rows(g, &g->chosen, used, only_count, err));
     FACET_TRY(take_rows(g, &g->factor, used, only_count, err));
+    FACET_TRY(take_rows(g, &g->order, used, only_count, err));
+    FACET_TRY(gpu_take(g, &g->tiles, (uint64_t)gpu_most_tiles(g, g->ubatch * used) * 12, only_count, err));
     FACET_TRY(take_rows(g, &g->slot_both, 2 * used * h->n_ff_expert, only_count, err));
     FACET_TRY(take_rows(g, &g->slot_mid, used * h->n_ff_expert, only_count, err));
     return take_rows(g, &g->slot_out, used * h->n_embd, only_count, err);
@@ -140,12 +142,12 @@ facet_status gpu_memory_open(gpu *g, const kv_cache *kv, bool only_count, facet_
 }
 
 void gpu_memory_close(gpu *g) {
-    gpu_buffer *all[] = {&g->rows[0],    &g->rows[1],   &g->index,   &g->tables,   &g->angles, &g->x,
-                         &g->x_other,    &g->gathered,  &g->x0,      &g->normed,   &g->y,      &g->q,
-                         &g->q_gathered, &g->k,         &g->v,       &g->ff,       &g->up,     &g->ple_a[0],
-                         &g->ple_a[1],   &g->ple[0],    &g->ple[1],  &g->ple_rows, &g->hidden, &g->logits,
-                         &g->partial,    &g->scores,    &g->router,  &g->e,        &g->chosen, &g->factor,
-                         &g->slot_mid,   &g->slot_both, &g->slot_out};
+    gpu_buffer *all[] = {&g->rows[0],    &g->rows[1],  &g->index,    &g->tables,    &g->angles,  &g->x,
+                         &g->x_other,    &g->gathered, &g->x0,       &g->normed,    &g->y,       &g->q,
+                         &g->q_gathered, &g->k,        &g->v,        &g->ff,        &g->up,      &g->ple_a[0],
+                         &g->ple_a[1],   &g->ple[0],   &g->ple[1],   &g->ple_rows,  &g->hidden,  &g->logits,
+                         &g->partial,    &g->scores,   &g->router,   &g->e,         &g->chosen,  &g->factor,
+                         &g->order,      &g->tiles,    &g->slot_mid, &g->slot_both, &g->slot_out};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) g->device->driver->buffer_free(g->device, all[i]);
     gpu_pages_close(g);
     for (int kind = 0; kind < ROWS_N_INPUTS; kind++) {

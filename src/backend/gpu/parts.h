@@ -24,14 +24,17 @@
 #define GPU_ATTENTION(X) X(finish_heads) X(attend) X(attend_merge)
 #define GPU_HEADS(X)     X(finish_lanes) X(score_keys) X(sum_values) X(attend_tiles)
 
-/* A product's programs: one token, PRODUCT_TOKENS together, slots of experts. */
 /* Spans of single heads that attention computes side by side at most. */
 enum { GPU_PARTIALS = 4096 };
 /* Of devices with warps: queries of a tile; the fewest rows of a sequence in a step for which tiles are made; floats
  * for scores between two launches, unless one row needs more. */
 enum { GPU_TILE = 16, GPU_TILE_ROWS = 64, GPU_SCORES = 4 << 20 };
 
+/* A product's programs: one token, PRODUCT_TOKENS together, slots of experts. */
 enum { PRODUCT_ONE, PRODUCT_MANY, PRODUCT_EXPERTS, PRODUCT_VARIANTS, PRODUCT_TOKENS = 8, PRODUCT_SPLIT = 8 };
+
+/* And those of products with many tokens: by how many a group computes. */
+enum { TILES_NARROW, TILES_WIDE, TILES_EXPERTS, TILES_VARIANTS };
 
 typedef struct gpu_matrix {
     const weight *of; /* NULL: the matrix is not on the device */
@@ -114,7 +117,10 @@ struct gpu {
     gpu_kernel *product_kernels[QUANT_N_TYPES][PRODUCT_VARIANTS][2]; /* for buffers, for images */
     bool dot[QUANT_N_TYPES];                                         /* with packed inner products */
     gpu_decode_program *decode_programs;
-    struct check *check; /* not NULL: launches are left out, see check_decode.c */
+    gpu_program *tile_programs[QUANT_N_TYPES][TILES_VARIANTS], *grouping_program;
+    gpu_kernel *tile_kernels[QUANT_N_TYPES][TILES_VARIANTS], *group_slots;
+    bool tiled[QUANT_N_TYPES]; /* many tokens on matrix instructions */
+    struct check *check;       /* not NULL: launches are left out, see check_decode.c */
 #define X(name) gpu_kernel *name;
     GPU_STEPS(X)
     GPU_ATTENTION(X)
@@ -174,6 +180,7 @@ struct gpu {
     size_t n_row_sets;
 
     /* experts */
+    gpu_buffer order, tiles; /* slots by expert: cuda/kernels/experts.cu */
     gpu_buffer router, e, chosen, factor, slot_mid, slot_both, slot_out;
 };
 
@@ -299,6 +306,16 @@ gpu_decode_program *gpu_decode_find(gpu *g, const gpu_join *j);
 /* True once. */
 bool gpu_decode_is_new(gpu_decode_program *p);
 void gpu_decode_give_up(gpu *g, gpu_decode_program *p, const char *why);
+
+/* ---- tiles.c: products with many tokens on devices with matrix instructions */
+facet_status gpu_tiles_open(gpu *g, const gpu_matrix *m, facet_error *err);
+void gpu_tiles_close(gpu *g, quant_type type);
+/* Whether so many tokens, or slots of experts, are computed that way. */
+bool gpu_uses_tiles(const gpu *g, const gpu_matrix *m, size_t n_tokens);
+size_t gpu_most_tiles(const gpu *g, size_t n_slots);
+/* Sorts the slots by expert, for all products of the layer. */
+void gpu_group_slots(gpu *g, size_t n_slots);
+void gpu_tile_product(gpu *g, const gpu_product_call *p);
 
 /* ---- layers.c: launches only */
 void gpu_layers(gpu *g);

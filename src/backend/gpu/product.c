@@ -65,12 +65,21 @@ void gpu_product(gpu *g, const weight *w, size_t first_row, size_t n_rows, size_
                  size_t ldo) {
     int variant = n_tokens > 1 ? PRODUCT_MANY : PRODUCT_ONE;
     size_t tiles = n_tokens > 1 ? gpu_groups(n_tokens, PRODUCT_TOKENS) : n_tokens;
-    launch_product(g, &g->matrices[w->index], variant, first_row, n_rows, n_tokens, tiles, out, ldo, 1);
-    gpu_adapt(g, &(gpu_product_call){w, first_row, n_rows, n_tokens, 1, out, ldo});
+    const gpu_matrix *m = &g->matrices[w->index];
+    const gpu_product_call call = {w, first_row, n_rows, n_tokens, 1, out, ldo};
+    if (gpu_uses_tiles(g, m, n_tokens))
+        gpu_tile_product(g, &call);
+    else
+        launch_product(g, m, variant, first_row, n_rows, n_tokens, tiles, out, ldo, 1);
+    gpu_adapt(g, &call);
 }
 
 void gpu_product_slots(gpu *g, const weight *w, size_t n_slots, size_t per_row, const gpu_buffer *out, size_t ldo) {
     const gpu_matrix *m = &g->matrices[w->index];
-    launch_product(g, m, PRODUCT_EXPERTS, 0, m->n_rows, n_slots, n_slots, out, ldo, per_row);
-    gpu_adapt(g, &(gpu_product_call){w, 0, m->n_rows, n_slots, per_row, out, ldo});
+    const gpu_product_call call = {w, 0, m->n_rows, n_slots, per_row, out, ldo};
+    if (gpu_uses_tiles(g, m, n_slots))
+        gpu_tile_product(g, &call);
+    else
+        launch_product(g, m, PRODUCT_EXPERTS, 0, m->n_rows, n_slots, n_slots, out, ldo, per_row);
+    gpu_adapt(g, &call);
 }

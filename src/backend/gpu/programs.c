@@ -125,7 +125,7 @@ static facet_status open_products(gpu *g, const gpu_matrix *m, facet_error *err)
     for (int v = first; v < end; v++) {
         if (!g->product_kernels[m->type][v][images]) FACET_TRY(open_product(g, m->type, v, images, err));
     }
-    return FACET_OK;
+    return gpu_tiles_open(g, m, err);
 }
 
 facet_status gpu_products_open(gpu *g, facet_error *err) {
@@ -152,6 +152,7 @@ void gpu_products_close(gpu *g, quant_type type) {
         *kernel = NULL;
         *program = NULL;
     }
+    gpu_tiles_close(g, type);
 }
 
 void gpu_programs_close(gpu *g) {
@@ -168,6 +169,8 @@ void gpu_programs_close(gpu *g) {
 #undef X
         driver->program_free(g->device, g->heads[kind].program);
     }
+    driver->kernel_free(g->device, g->group_slots);
+    driver->program_free(g->device, g->grouping_program);
     driver->program_free(g->device, g->steps_program);
     driver->program_free(g->device, g->attention_program);
 }

@@ -22,6 +22,9 @@
     TEXT(decode_begin, "decode_begin.cu")
     TEXT(decode_unit, "decode_unit.cu")
     TEXT(decode, "decode.cu")
+    TEXT(matrix, "matrix.cu")
+    TEXT(tiles, "tiles.cu")
+    TEXT(experts, "experts.cu")
 #if defined(__ELF__)
     .section .note.GNU-stack, "", %progbits
 #endif

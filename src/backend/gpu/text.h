@@ -8,7 +8,8 @@
 /* clang-format off */
 #define GPU_TEXTS(X) \
     X(dialect) X(steps) X(pages) X(attention) X(attention_cuda) X(attention_tiles) \
-    X(blocks) X(product) X(product_float) X(decode_begin) X(decode_unit) X(decode)
+    X(blocks) X(product) X(product_float) X(decode_begin) X(decode_unit) X(decode) \
+    X(matrix) X(tiles) X(experts)
 /* clang-format on */
 #define X(name) extern const char gpu_text_##name[], gpu_text_##name##_end[];
 GPU_TEXTS(X)

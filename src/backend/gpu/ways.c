@@ -1,5 +1,6 @@
 /* How products are computed: the plain way, which every device can go, and faster ones of some devices: matrices and
- * codes read through images, inner products of packed bytes. A faster way is given up, format by format, where it
+ * codes read through images, inner products of packed bytes, matrix
+ * instructions for many tokens. A faster way is given up, format by format, where it
  * cannot be compiled or computes wrong numbers. See parts.h. */
 #include "backend/gpu/parts.h"
 
@@ -15,7 +16,10 @@ static bool open_code_images(gpu *g) {
 /* Matrices that are larger than images can be stay what they are. */
 void gpu_ways_open(gpu *g) {
     const gpu_limits *l = &g->device->limits;
-    for (int type = 0; type < QUANT_N_TYPES; type++) g->dot[type] = l->dot;
+    for (int type = 0; type < QUANT_N_TYPES; type++) {
+        g->dot[type] = l->dot;
+        g->tiled[type] = l->warps;
+    }
     if (l->image_texels == 0 || !open_code_images(g)) return;
     for (size_t i = 0; i < g->w->n_matrices; i++) {
         if (g->matrices[i].of) g->device->driver->image_new(g->device, &g->matrices[i].words, 1, NULL);
@@ -35,6 +39,10 @@ static bool give_up_images(gpu *g, quant_type type) {
 
 const char *gpu_ways_give_up(gpu *g, quant_type type) {
     gpu_products_close(g, type);
+    if (g->tiled[type]) {
+        g->tiled[type] = false;
+        return "matrix instructions";
+    }
     if (give_up_images(g, type)) return "images";
     bool dot = g->dot[type];
     g->dot[type] = false;
