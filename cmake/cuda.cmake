@@ -1,11 +1,28 @@
 # CUDA kernels that are compiled together with facet and installed beside its library, so that neither the toolkit nor
 # time is needed for them at run time. Nothing else of the build needs CUDA; without it kernels are compiled at run time.
-set(FACET_CUDA AUTO CACHE STRING "compile CUDA kernels with facet: ON, OFF, or AUTO: where NVRTC is found")
-set(FACET_CUDA_TARGETS "sm_75;sm_80;sm_86;sm_89;sm_90;compute_90" CACHE STRING "for which devices; compute_N: for all from N on")
+set(FACET_CUDA AUTO CACHE STRING "compile CUDA kernels with facet: ON: for FACET_CUDA_TARGETS; AUTO: for the devices of this machine; OFF")
+set(FACET_CUDA_TARGETS "sm_75;sm_80;sm_86;sm_89;sm_90;compute_90" CACHE STRING "sm_N: for one compute capability; compute_N: for all from N on")
 
 # From the program to the kernels; from the library it is facet/kernels.
 file(RELATIVE_PATH way ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR}/facet/kernels)
 set_property(SOURCE src/backend/gpu/cache.c APPEND PROPERTY COMPILE_DEFINITIONS "GPU_KERNELS_FROM_PROGRAM=\"${way}\"")
+
+# The capabilities of the devices that are here.
+function(facet_cuda_devices out)
+  find_program(FACET_NVIDIA_SMI nvidia-smi)
+  set(${out} "" PARENT_SCOPE)
+  if(FACET_NVIDIA_SMI)
+    execute_process(COMMAND ${FACET_NVIDIA_SMI} --query-gpu=compute_cap --format=csv,noheader
+      OUTPUT_VARIABLE found ERROR_QUIET RESULT_VARIABLE code)
+    if(code EQUAL 0)
+      string(REGEX MATCHALL "[0-9]+\\.[0-9]" found "${found}")
+      string(REPLACE "." "" found "${found}")
+      list(REMOVE_DUPLICATES found)
+      list(TRANSFORM found PREPEND "sm_")
+      set(${out} "${found}" PARENT_SCOPE)
+    endif()
+  endif()
+endfunction()
 
 function(facet_cuda_kernels)
   if(NOT FACET_CUDA OR CMAKE_CROSSCOMPILING OR FACET_SANITIZE)
@@ -18,6 +35,13 @@ function(facet_cuda_kernels)
     endif()
     return()
   endif()
+  set(targets ${FACET_CUDA_TARGETS})
+  if(FACET_CUDA STREQUAL AUTO)
+    facet_cuda_devices(targets)
+  endif()
+  if(NOT targets)
+    return()
+  endif()
   get_filename_component(nvrtc_directory ${FACET_NVRTC} DIRECTORY)
   add_executable(cuda_kernels packaging/cuda_kernels.c)
   facet_flags(cuda_kernels)
@@ -25,7 +49,7 @@ function(facet_cuda_kernels)
   target_link_libraries(cuda_kernels PRIVATE facet_internal)
   set(directory ${PROJECT_BINARY_DIR}/kernels)
   file(MAKE_DIRECTORY ${directory})
-  foreach(target IN LISTS FACET_CUDA_TARGETS)
+  foreach(target IN LISTS targets)
     add_custom_command(OUTPUT ${directory}/${target}.done
       COMMAND ${CMAKE_COMMAND} -E env LD_LIBRARY_PATH=${nvrtc_directory} $<TARGET_FILE:cuda_kernels> ${directory} ${target}
       COMMAND ${CMAKE_COMMAND} -E touch ${directory}/${target}.done

@@ -108,7 +108,7 @@ static facet_status compile_all(compiler *c, facet_error *err) {
 static bool read_target(const char *text, cuda_target *out) {
     const char *number = strchr(text, '_');
     *out = (cuda_target){number ? atoi(number + 1) : 0, strncmp(text, "compute", 7) == 0};
-    return out->capability >= 75;
+    return out->capability > 0;
 }
 
 int main(int argc, char **argv) {
@@ -118,10 +118,12 @@ int main(int argc, char **argv) {
                   .directory = argc > 1 ? argv[1] : NULL};
     facet_status status = nvrtc_api_open(&c.nvrtc, &error);
     for (int i = 2; i < argc && status == FACET_OK; i++) {
-        if (read_target(argv[i], &c.target))
+        if (!read_target(argv[i], &c.target))
+            status = error_set(&error, FACET_ERROR_ARGUMENT, "'%s' is no target", argv[i]);
+        else if (cuda_compiler_knows(&c.nvrtc, c.target.capability) == c.target.capability)
             status = compile_all(&c, &error);
         else
-            status = error_set(&error, FACET_ERROR_ARGUMENT, "'%s' is no target", argv[i]);
+            printf("%s: left out, the compiler does not know it\n", argv[i]);
     }
     if (status != FACET_OK) fprintf(stderr, "cuda_kernels: %s\n", error.message);
     printf("%zu programs compiled\n", c.n_compiled);

@@ -80,13 +80,18 @@ facet_status cuda_compile(const nvrtc_api *nvrtc, const gpu_source *source, cuda
 
 enum { MAX_ARCHITECTURES = 64, PATIENCE = 180 /* seconds; a program takes about one */ };
 
-/* The device's own code where the compiler knows it, else text for the driver. */
-static cuda_target target_for(const nvrtc_api *nvrtc, int capability) {
+int cuda_compiler_knows(const nvrtc_api *nvrtc, int capability) {
     int n = 0, known[MAX_ARCHITECTURES], newest = 0;
     if (nvrtc->GetNumSupportedArchs(&n) != 0 || n > MAX_ARCHITECTURES || nvrtc->GetSupportedArchs(known) != 0) n = 0;
     for (int i = 0; i < n; i++) {
         if (known[i] <= capability && known[i] > newest) newest = known[i];
     }
+    return newest;
+}
+
+/* The device's own code where the compiler knows it, else text for the driver. */
+static cuda_target target_for(const nvrtc_api *nvrtc, int capability) {
+    int newest = cuda_compiler_knows(nvrtc, capability);
     return newest && newest < capability ? (cuda_target){newest, true} : (cuda_target){capability, false};
 }
 

@@ -19,6 +19,8 @@ typedef struct cuda_target {
 
 facet_status cuda_compile(const nvrtc_api *nvrtc, const gpu_source *source, cuda_target target, buffer *out,
                           facet_error *err);
+/* The newest capability up to this one that the compiler knows; 0: none, or it does not tell. */
+int cuda_compiler_knows(const nvrtc_api *nvrtc, int capability);
 /* With whatever compiler is here, in a process of its own where there is one to be had: a compiler that breaks down
  * takes nothing with it. For devices that the compiler does not know: PTX of the newest that it does. */
 facet_status cuda_compile_apart(const gpu_source *source, int capability, buffer *out, facet_error *err);
