@@ -308,6 +308,7 @@ static void test_single(void **state) {
         {256, 8, 1, 512, FACET_KV_F16, NEVER, MANY, 8 * 1024, {{1500, 1}, {600, 2}}},
         {64, 20, 1, 0, FACET_KV_F16, NEVER, 1, 0, {{1600, 1}, {1025, 3}}},
         {64, 6, 2, 100, FACET_KV_Q8_0, NEVER, MANY, 0, {{570, 1}, {90, 2}}},
+        {32, 2, 1, 0, FACET_KV_F16, NEVER, MANY, 0, {{66000, 1}, {1000, 1}}},
         {96, 4, 4, 0, FACET_KV_F32, NEVER, MANY, 0, {{600, 1}, {400, 25}}},
     };
     CHECK_ALL(steps);

@@ -143,17 +143,28 @@ static void attend_heads(gpu *g, const layer_hparams *l, size_t parts) {
                GPU_I(g->shares[g->part].first_span[l->sliding]), GPU_I(parts), GPU_BUF(g->partial));
 }
 
+static void merge_heads(gpu *g, const layer_hparams *l, size_t parts) {
+    GPU_LAUNCH(g, g->attend_merge, l->n_head, g->n_rows, g->group, GPU_PTR(g->q_now), GPU_I(l->n_head),
+               GPU_I(l->head_dim), GPU_I(parts), GPU_BUF(g->partial));
+}
+
+static void merge_parts(gpu *g, const layer_hparams *l, size_t parts) {
+    GPU_LAUNCH(g, g->heads[l->sliding].merge_parts, l->n_head * gpu_groups(l->head_dim / 2, g->group), g->n_rows,
+               g->group, GPU_PTR(g->q_now), GPU_I(l->n_head), GPU_BUF(g->rows[g->part]), GPU_I(l->sliding),
+               GPU_I(g->h->window), GPU_I(g->shares[g->part].first_span[l->sliding]), GPU_I(parts),
+               GPU_BUF(g->partial));
+}
+
 void gpu_attend(gpu *g, uint32_t layer) {
     if (g->check) return; /* there are no rows to share out */
     const layer_hparams *l = &g->h->layers[layer];
     size_t parts = attention_parts(g, l);
-    if (g->heads[l->sliding].program) {
-        attend_single(g, l, parts);
-        attend_tiles(g, l, parts);
-    } else {
+    if (!g->heads[l->sliding].program) {
         attend_heads(g, l, parts);
+        if (parts > 1) merge_heads(g, l, parts);
+        return;
     }
-    if (parts == 1) return;
-    GPU_LAUNCH(g, g->attend_merge, l->n_head, g->n_rows, g->group, GPU_PTR(g->q_now), GPU_I(l->n_head),
-               GPU_I(l->head_dim), GPU_I(parts), GPU_BUF(g->partial));
+    attend_single(g, l, parts);
+    attend_tiles(g, l, parts);
+    if (parts > 1) merge_parts(g, l, parts);
 }

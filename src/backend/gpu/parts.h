@@ -22,7 +22,7 @@
     X(lora_add)
 /* clang-format on */
 #define GPU_ATTENTION(X) X(finish_heads) X(attend) X(attend_merge)
-#define GPU_HEADS(X)     X(finish_lanes) X(score_keys) X(sum_values) X(attend_tiles)
+#define GPU_HEADS(X)     X(finish_lanes) X(score_keys) X(sum_values) X(merge_parts) X(attend_tiles)
 
 /* Spans of single heads that attention computes side by side at most. */
 enum { GPU_PARTIALS = 4096 };

@@ -245,7 +245,7 @@ KERNEL_BESIDE(4) void score_keys(const float *q, int n_head, int heads_per_kv, c
         BARRIER;
 #pragma unroll
         for (int i = 0; i < 2 * KEYS * HEADS; i++) sum[i] = 0;
-#pragma unroll
+#pragma unroll 1
         for (int step = 0; step < STEPS; step += BATCH) {
             kv_pair now[KEYS * BATCH];
 #pragma unroll
@@ -319,10 +319,7 @@ KERNEL_BESIDE(4) void sum_values(float *q, int n_head, int heads_per_kv, const i
     int span = n_parts > 1 ? first_span + part : begin / SPAN, last_span = n_parts > 1 ? span : position / SPAN;
     wide place = (wide)row * (wide)n_head + (wide)head;
     float *mine = partial + (place * (wide)n_parts + (wide)part) * (HEAD + 2);
-    if (span * SPAN > position || span * SPAN + SPAN <= begin) {
-        if (computes && pair == 0) mine[HEAD] = -INFINITY;
-        return;
-    }
+    if (span * SPAN > position || span * SPAN + SPAN <= begin) return;
     kv_plane plane = plane_of(pool, page_bytes, layer_at, rows, tables, row, sliding, n_kv_heads + kv_head);
     const float *score = scores + ((wide)GROUP_Y * (wide)n_head + (wide)head) * (wide)stride;
     float *own_weight = weight + in_set * WEIGHTS;
@@ -366,4 +363,48 @@ KERNEL_BESIDE(4) void sum_values(float *q, int n_head, int heads_per_kv, const i
     if (n_parts > 1 || !computes) return;
     float2 *result = (float2 *)(q + place * HEAD) + pair;
     *result = make_float2(out_x / run_sum, out_y / run_sum);
+}
+
+#define MERGED GROUP /* parts that are looked at together */
+
+/* Puts the parts of a head together, those of them that hold a span which the row sees, in order; the same as
+ * attend_merge. The largest scores up to each part are found side by side, so that all factors are at hand when the
+ * outputs are added up. Group (head with a slice of its outputs, one pair a thread; row). */
+KERNEL(GROUP) void merge_parts(float *q, int n_head, const int *rows, int sliding, int window, int first_span,
+                               int n_parts, const float *partial) {
+    LOCAL float most[MERGED], sum[MERGED], reached[MERGED], old[MERGED], fresh[MERGED];
+    grid_wait();
+    grid_release();
+    int slices = (PAIRS + GROUP - 1) / GROUP, pair = GROUP_X % slices * GROUP + LOCAL_ID, position = rows[GROUP_Y * 4];
+    int part = first_seen(position, sliding, window) / SPAN - first_span, end = position / SPAN - first_span + 1;
+    wide place = (wide)GROUP_Y * (wide)n_head + (wide)(GROUP_X / slices);
+    const float *parts = partial + place * (wide)n_parts * (HEAD + 2);
+    float run_max = -INFINITY, run_sum = 0, x = 0, y = 0;
+    for (; part < end; part += MERGED) {
+        int n = end - part < MERGED ? end - part : MERGED;
+        const float *first = parts + (wide)part * (HEAD + 2), *mine = first + (wide)LOCAL_ID * (HEAD + 2);
+        BARRIER;
+        if (LOCAL_ID < n) {
+            most[LOCAL_ID] = mine[HEAD];
+            sum[LOCAL_ID] = mine[HEAD + 1];
+        }
+        BARRIER;
+        if (LOCAL_ID < n) {
+            float before = run_max;
+            for (int i = 0; i < LOCAL_ID; i++) before = larger(most[i], before);
+            reached[LOCAL_ID] = larger(most[LOCAL_ID], before);
+            old[LOCAL_ID] = exact_exp(before - reached[LOCAL_ID]);
+            fresh[LOCAL_ID] = exact_exp(most[LOCAL_ID] - reached[LOCAL_ID]);
+        }
+        BARRIER;
+        run_max = reached[n - 1];
+#pragma unroll 8
+        for (int i = 0; i < n; i++) {
+            float2 out = pair < PAIRS ? ((const float2 *)(first + (wide)i * (HEAD + 2)))[pair] : make_float2(0, 0);
+            x = fma(x, old[i], out.x * fresh[i]);
+            y = fma(y, old[i], out.y * fresh[i]);
+            run_sum = fma(run_sum, old[i], sum[i] * fresh[i]);
+        }
+    }
+    if (pair < PAIRS) ((float2 *)(q + place * HEAD))[pair] = make_float2(x / run_sum, y / run_sum);
 }

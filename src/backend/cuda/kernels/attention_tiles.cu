@@ -239,13 +239,12 @@ FN void join_span(const float2 *out, const tile_state *s, int query, bool is_fir
     }
 }
 
-/* A span's outputs of one query as they are, for attend_merge. */
+/* A span's outputs of one query as they are, for merge_parts. */
 FN void store_part(const float2 *out, const tile_state *s, int query, float *mine) {
-    bool seen = s->first[query] < s->end[query];
-    for (int pair = LOCAL_ID; pair < PAIRS && seen; pair += GROUP) ((float2 *)mine)[pair] = out[pair];
+    for (int pair = LOCAL_ID; pair < PAIRS; pair += GROUP) ((float2 *)mine)[pair] = out[pair];
     if (LOCAL_ID != 0) return;
-    mine[HEAD] = seen ? s->most[query] : -INFINITY;
-    mine[HEAD + 1] = seen ? s->sum[query] : 0.0f;
+    mine[HEAD] = s->most[query];
+    mine[HEAD + 1] = s->sum[query];
 }
 
 /* ---- a tile */
@@ -290,8 +289,6 @@ KERNEL_BESIDE(3) void attend_tiles(float *q, int n_head, int heads_per_kv, const
         state.run_sum[LOCAL_ID] = 0;
     }
     BARRIER;
-    kv_plane key_plane = plane_of(pool, page_bytes, layer_at, rows, tables, t.first_row, sliding, kv_head);
-    kv_plane values = plane_of(pool, page_bytes, layer_at, rows, tables, t.first_row, sliding, n_kv_heads + kv_head);
     uint query[2];
 #pragma unroll
     for (int r = 0; r < 2; r++) {
@@ -304,15 +301,17 @@ KERNEL_BESIDE(3) void attend_tiles(float *q, int n_head, int heads_per_kv, const
         float2 acc[8 * OUT_PAIRS];
         BARRIER;
         note_ranges(&state, &t, rows, sliding, window, at);
+        kv_plane plane = plane_of(pool, page_bytes, layer_at, rows, tables, t.first_row, sliding, kv_head);
         for (int p = begin / KEY_TILE * KEY_TILE; p < end; p += KEY_TILE) {
-            const uchar *key = kv_row(&key_plane, at + p) + LOCAL_ID / 8 * ROW_BYTES(HEAD);
+            const uchar *key = kv_row(&plane, at + p) + LOCAL_ID / 8 * ROW_BYTES(HEAD);
             score_tile(q, query, key, queries, keys, score + p);
         }
         BARRIER;
         weigh_tile(score, &state);
         BARRIER;
         if (begin < end) {
-            add_span(acc, &values, score + first_query * SCORES, state.first + first_query, state.end + first_query, at,
+            plane = plane_of(pool, page_bytes, layer_at, rows, tables, t.first_row, sliding, n_kv_heads + kv_head);
+            add_span(acc, &plane, score + first_query * SCORES, state.first + first_query, state.end + first_query, at,
                      begin, end, pair);
             BARRIER;
             put_outputs(acc, score + first_query * SCORES, pair);
@@ -320,16 +319,16 @@ KERNEL_BESIDE(3) void attend_tiles(float *q, int n_head, int heads_per_kv, const
         }
 #pragma unroll 1
         for (int i = 0; i < t.n_queries; i++) {
-            wide place = place_of(&t, n_head, i);
+            int position = rows[(t.first_row + i / t.heads) * 4];
             const float2 *out = (const float2 *)(score + i * SCORES);
+            wide place = place_of(&t, n_head, i);
             float *mine = partial + (place * (wide)n_parts + (wide)part) * (HEAD + 2);
-            if (n_parts > 1) {
+            if (state.first[i] >= state.end[i]) continue;
+            if (n_parts > 1)
                 store_part(out, &state, i, mine);
-            } else if (state.first[i] < state.end[i]) {
-                int position = rows[(t.first_row + i / t.heads) * 4];
+            else
                 join_span(out, &state, i, span == first_seen(position, sliding, window) / SPAN, span == position / SPAN,
                           (float2 *)mine, (float2 *)(q + place * HEAD));
-            }
         }
     }
 }
