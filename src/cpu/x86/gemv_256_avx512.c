@@ -14,8 +14,6 @@
 #include "cpu/x86/rows_avx512.h"
 #include "cpu/x86/unpack_256_avx2.h"
 
-enum { MANY = CPU_ROWS_TOKENS };
-
 INLINE __m512i load64(const void *p) { return _mm512_loadu_si512(p); }
 INLINE __m512i twice32(const void *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256(p)); }
 INLINE __m512i bytes(int v) { return _mm512_set1_epi8((char)v); }

@@ -10,7 +10,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 4")
-enum { ROWS = 4 };
+enum { ROWS = 4, MANY = CPU_ROWS_TOKENS };
 
 /* The activations of a block, four registers in the order in which a format's codes come, and where their sums of
  * products begin. */
