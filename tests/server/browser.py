@@ -79,7 +79,7 @@ class Browser:
             raise RuntimeError(json.dumps(result["exceptionDetails"])[:500])
         return result["result"].get("value")
 
-    def wait(self, code, seconds=20):
+    def wait(self, code, seconds=120):
         end = time.monotonic() + seconds
         while not self.run(code):
             assert time.monotonic() < end, "never came true: " + code
