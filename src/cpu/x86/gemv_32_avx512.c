@@ -112,7 +112,9 @@ INLINE void blocks_nvfp4(const block_nvfp4 *b, size_t n_blocks, const cpu_group 
     }
 }
 
-/* ---- rows */
+/* ---- rows: one by one in a loop that is not unrolled, which is no slower and keeps code and compile time small */
+
+#define ONE_BY_ONE _Pragma("GCC unroll 1")
 
 /* What is left of a row is copied to zeros, whose products are -0 (table.h) and change nothing; so nothing is read
  * beyond a row. The last row stands in for rows that there are not. `group`: blocks that go together. */
@@ -120,19 +122,16 @@ INLINE void blocks_nvfp4(const block_nvfp4 *b, size_t n_blocks, const cpu_group 
     INLINE void four_rows_##name(const uint8_t *const p[ROWS], size_t ahead, size_t n_blocks, const cpu_group **x,   \
                                  int n, __m256 acc[ROWS][MANY]) {                                                    \
         inputs in[MANY];                                                                                             \
+        block_##name rest[group];                                                                                    \
+        memset(rest, 0, sizeof rest);                                                                                \
         for (size_t i = 0; i < n_blocks; i += group) {                                                               \
+            size_t left = n_blocks - i < group ? n_blocks - i : group;                                               \
             UNROLL for (int t = 0; t < n; t++) in[t] = rows_inputs(x[t], how, offset);                               \
-            UNROLL for (int r = 0; r < ROWS; r++) {                                                                  \
+            ONE_BY_ONE for (int r = 0; r < ROWS; r++) {                                                              \
                 const block_##name *b = (const block_##name *)(const void *)p[r] + i;                                \
-                if (i + group <= n_blocks) {                                                                         \
-                    rows_prefetch((const uint8_t *)b, ahead, group * sizeof *b);                                     \
-                    blocks_##name(b, group, x, in, n, acc[r]);                                                       \
-                } else {                                                                                             \
-                    block_##name rest[group];                                                                        \
-                    memset(rest, 0, sizeof rest);                                                                    \
-                    memcpy(rest, b, (n_blocks - i) * sizeof *b);                                                     \
-                    blocks_##name(rest, n_blocks - i, x, in, n, acc[r]);                                             \
-                }                                                                                                    \
+                rows_prefetch((const uint8_t *)b, ahead, group * sizeof *b);                                         \
+                if (left < group) b = memcpy(rest, b, left * sizeof *b);                                             \
+                blocks_##name(b, left, x, in, n, acc[r]);                                                            \
             }                                                                                                        \
             UNROLL for (int t = 0; t < n; t++) x[t]++;                                                               \
         }                                                                                                            \
