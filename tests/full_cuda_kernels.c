@@ -60,6 +60,16 @@ static void compile_product(int capability, quant_type type) {
     }
 }
 
+static void compile_tiles(int capability, quant_type type) {
+    static const char *const variants[] = {"-DTILE_TOKENS=32", "-DTILE_TOKENS=64", "-DTILE_TOKENS=32 -DEXPERTS"};
+    const rows_format *f = rows_format_of(type);
+    for (size_t i = 0; f && f->input != ROWS_FLOAT && i < 3; i++) {
+        char defines[100];
+        snprintf(defines, sizeof defines, "-DGROUP=128 -D%s %s", f->define, variants[i]);
+        compile_texts(capability, defines, (const gpu_text[]){GPU_TEXT(blocks), GPU_TEXT(matrix), GPU_TEXT(tiles)});
+    }
+}
+
 static void compile_all(int capability) {
     static const char *const kv[] = {"KV_F16", "KV_Q8_0", "KV_F32"};
     compile(capability, "-DGROUP=128", GPU_TEXT(steps), nothing);
@@ -69,7 +79,11 @@ static void compile_all(int capability) {
         compile(capability, defines, GPU_TEXT(pages), GPU_TEXT(attention));
         compile_heads(capability, kv[i]);
     }
-    for (int type = 0; type < QUANT_N_TYPES; type++) compile_product(capability, (quant_type)type);
+    compile(capability, "-DGROUP=256", GPU_TEXT(experts), nothing);
+    for (int type = 0; type < QUANT_N_TYPES; type++) {
+        compile_product(capability, (quant_type)type);
+        compile_tiles(capability, (quant_type)type);
+    }
 }
 
 static void test_compile(void **state) {
