@@ -89,7 +89,7 @@ typedef struct gpu_driver {
     facet_status (*launch)(gpu_device *d, gpu_kernel *k, size_t groups_x, size_t groups_y, size_t group,
                            const gpu_argument *arguments, size_t n_arguments, facet_error *err);
     /* The launches between these two are a step: most likely the same come again. They may all be carried out at the
-     * end; nothing but launches is asked for in between. NULL, both: the kind makes nothing of it. */
+     * end; nothing but launches and programs is asked for in between. NULL, both: the kind makes nothing of it. */
     void (*begin)(gpu_device *d);
     facet_status (*end)(gpu_device *d, facet_error *err);
 } gpu_driver;
