@@ -49,9 +49,7 @@ static void test_golden_models(void **state) {
         {GOLDEN("ple-shared"), 8},
         {GOLDEN("ple-gqa"), 6},
         {GOLDEN("dense-keqv"), 6},
-        {GOLDEN("moe-keqv"), 4},
-        {TINY, 8},
-        {DEMO, 8},
+        {GOLDEN("moe-keqv"), 4}, /* the tests below have those that are quantised */
     };
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
         device_run run = {.model = models[i].path, .device = "opencl", .n_layers = -1, .n = 70};
@@ -95,8 +93,6 @@ static void test_adapters(void **state) {
     found f = find_or_skip();
     device_run run = {.model = DEMO, .device = "opencl", .n_layers = -1, .n = 20, .adapter = PIRATE};
     assert_like_cpu(&run, f.exact, 8);
-    run.n_layers = 6;
-    assert_like_cpu(&run, f.exact, 6);
 }
 
 /* A second session takes over a part of the first one's pages, and copies the rows of a page that is not full. */
@@ -139,25 +135,44 @@ static void test_shared_prefix(void **state) {
     facet_model_free(model);
 }
 
-/* ---- every format's product */
+/* ---- every format's product: rows that fill no group of 32, and for some the shortest rows there can be */
 
-enum { N_ROWS = 70, N_COLS = 768, N_TOKENS = 9 };
+enum { N_ROWS = 70, N_COLS = 768, N_TOKENS = 9, PER_LAYER = 9, N_LAYERS = 3, N_SHAPES = N_LAYERS * PER_LAYER };
 
-static const quant_type types[] = {QUANT_F32,  QUANT_F16,    QUANT_BF16,   QUANT_Q4_0,  QUANT_Q4_1,  QUANT_Q5_0,
-                                   QUANT_Q5_1, QUANT_Q8_0,   QUANT_Q2_K,   QUANT_Q3_K,  QUANT_Q4_K,  QUANT_Q5_K,
-                                   QUANT_Q6_K, QUANT_IQ4_NL, QUANT_IQ4_XS, QUANT_TQ1_0, QUANT_TQ2_0, QUANT_MXFP4};
-enum { N_TYPES = sizeof types / sizeof types[0], PER_LAYER = 9 };
+static const struct {
+    quant_type type;
+    size_t n_cols;
+} shapes[N_SHAPES] = {
+    {QUANT_F32, N_COLS},   {QUANT_F16, N_COLS},    {QUANT_BF16, N_COLS},   {QUANT_Q4_0, N_COLS},
+    {QUANT_Q4_1, N_COLS},  {QUANT_Q5_0, N_COLS},   {QUANT_Q5_1, N_COLS},   {QUANT_Q8_0, N_COLS},
+    {QUANT_Q2_K, N_COLS},  {QUANT_Q3_K, N_COLS},   {QUANT_Q4_K, N_COLS},   {QUANT_Q5_K, N_COLS},
+    {QUANT_Q6_K, N_COLS},  {QUANT_IQ4_NL, N_COLS}, {QUANT_IQ4_XS, N_COLS}, {QUANT_TQ1_0, N_COLS},
+    {QUANT_TQ2_0, N_COLS}, {QUANT_MXFP4, N_COLS},  {QUANT_NVFP4, N_COLS},  {QUANT_F32, 5},
+    {QUANT_F16, 33},       {QUANT_Q4_0, 32},       {QUANT_Q5_1, 96},       {QUANT_MXFP4, 32},
+    {QUANT_NVFP4, 64},     {QUANT_Q4_K, 256},      {QUANT_Q6_K, 256},
+};
 
-static weight random_weight(quant_type type, uint32_t index) {
+/* NVFP4 is never written by facet; any bytes are blocks, but for the sign of the four scales, which have none. */
+static void random_blocks(const quant_format *f, uint8_t *data, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i++) {
+        uint8_t byte = (uint8_t)(rng_unit(9, f->type, i) * 256);
+        data[i] = i % f->block_bytes < 4 ? byte & 0x7f : byte;
+    }
+}
+
+static weight random_weight(quant_type type, size_t n_cols, uint32_t index) {
     const quant_format *f = quant_format_of(type);
-    size_t row_bytes = quant_row_bytes(f, N_COLS);
-    float *x = malloc(N_ROWS * N_COLS * sizeof *x);
+    size_t row_bytes = quant_row_bytes(f, n_cols), n = N_ROWS * n_cols;
+    float *x = malloc(n * sizeof *x);
     uint8_t *data = malloc(N_ROWS * row_bytes);
-    assert_true(x && data && f->quantise);
-    for (size_t i = 0; i < N_ROWS * N_COLS; i++) x[i] = (float)(rng_unit(7, type, i) * 2 - 1);
-    f->quantise(x, data, N_ROWS * N_COLS / f->block);
+    assert_true(x && data);
+    for (size_t i = 0; i < n; i++) x[i] = (float)(rng_unit(7, type, i) * 2 - 1);
+    if (f->quantise)
+        f->quantise(x, data, n / f->block);
+    else
+        random_blocks(f, data, N_ROWS * row_bytes);
     free(x);
-    return (weight){.m = {.data = data, .format = f, .n_rows = N_ROWS, .n_cols = N_COLS, .row_bytes = row_bytes},
+    return (weight){.m = {.data = data, .format = f, .n_rows = N_ROWS, .n_cols = n_cols, .row_bytes = row_bytes},
                     .index = index};
 }
 
@@ -171,18 +186,19 @@ static void check_format(gpu *g, const cpu_table *cpu, const weight *w, const fl
     gpu_buffer in = {0}, out = {0};
     float got[N_TOKENS * N_ROWS], want[N_TOKENS * N_ROWS];
     facet_error error;
-    assert_ok(gpu_take(g, &in, n_tokens * N_COLS * sizeof *x, false, &error), &error);
+    size_t n_cols = w->m.n_cols;
+    assert_ok(gpu_take(g, &in, n_tokens * n_cols * sizeof *x, false, &error), &error);
     assert_ok(gpu_take(g, &out, sizeof got, false, &error), &error);
-    gpu_write(g, &in, x, n_tokens * N_COLS * sizeof *x);
-    gpu_prepare(g, &in, n_tokens, N_COLS, &w, 1);
+    gpu_write(g, &in, x, n_tokens * n_cols * sizeof *x);
+    gpu_prepare(g, &in, n_tokens, n_cols, &w, 1);
     gpu_product(g, w, 0, N_ROWS, n_tokens, &out, N_ROWS);
     gpu_read_at(g, &out, 0, got, n_tokens * N_ROWS);
     assert_ok(g->status, &g->error);
     cpu_input kind = cpu_input_for(cpu, w->m.format->type);
-    void *input = aligned_alloc(64, cpu_input_bytes(cpu, kind, N_COLS, n_tokens));
-    void *scratch = aligned_alloc(64, (cpu_scratch_bytes(cpu, N_COLS) + 63) / 64 * 64 + 64);
+    void *input = aligned_alloc(64, cpu_input_bytes(cpu, kind, n_cols, n_tokens));
+    void *scratch = aligned_alloc(64, (cpu_scratch_bytes(cpu, n_cols) + 63) / 64 * 64 + 64);
     assert_true(input && scratch);
-    cpu_input_prepare(cpu, kind, x, N_COLS, NULL, N_COLS, n_tokens, 0, n_tokens, input);
+    cpu_input_prepare(cpu, kind, x, n_cols, NULL, n_cols, n_tokens, 0, n_tokens, input);
     cpu_matmul(cpu, &w->m, 0, N_ROWS, input, n_tokens, want, N_ROWS, scratch);
     double scale = 0;
     for (size_t i = 0; i < n_tokens * N_ROWS; i++) {
@@ -207,13 +223,15 @@ static void test_formats(void **state) {
     cpu_table *cpu;
     pool *threads;
     uint32_t used;
-    layer_hparams layers[3] = {{.head_dim = 32, .n_head = 1, .n_head_kv = 1, .n_ff = N_COLS}};
-    layer_weights of[3] = {{.attn_norm = NULL}};
-    hparams h = {.n_layer = 3, .n_own = 3, .n_embd = N_COLS, .n_vocab = 8, .layers = layers};
-    weights w = {.layers = of, .n_matrices = N_TYPES};
-    gpu g = {.h = &h, .w = &w, .ubatch = N_TOKENS, .options = {.first = 0, .end = 2}};
+    layer_hparams layers[N_LAYERS] = {{.head_dim = 32, .n_head = 1, .n_head_kv = 1, .n_ff = N_COLS}};
+    layer_weights of[N_LAYERS] = {{.attn_norm = NULL}};
+    hparams h = {.n_layer = N_LAYERS + 1, .n_own = N_LAYERS, .n_embd = N_COLS, .n_vocab = 8, .layers = layers};
+    weights w = {.layers = of, .n_matrices = N_SHAPES};
+    gpu g = {.h = &h, .w = &w, .ubatch = N_TOKENS, .options = {.first = 0, .end = N_LAYERS}};
     layers[1] = layers[2] = layers[0];
-    for (uint32_t i = 0; i < N_TYPES; i++) *slot_of(&of[i / PER_LAYER], i % PER_LAYER) = random_weight(types[i], i);
+    for (uint32_t i = 0; i < N_SHAPES; i++) {
+        *slot_of(&of[i / PER_LAYER], i % PER_LAYER) = random_weight(shapes[i].type, shapes[i].n_cols, i);
+    }
     assert_ok(cpu_table_new(&cpu, FACET_CPU_REFERENCE, &used, &error), &error);
     assert_ok(pool_new(&threads, 2, &error), &error);
     assert_ok(opencl_device_open(&g.device, 0, &error), &error);
@@ -230,7 +248,7 @@ static void test_formats(void **state) {
     static float x[N_TOKENS * N_COLS];
     for (size_t i = 0; i < N_TOKENS * N_COLS; i++) x[i] = (float)(rng_unit(8, 1, i) * 6 - 3);
     memset(x + 2 * N_COLS, 0, 256 * sizeof *x); /* a block of zeros */
-    for (uint32_t i = 0; i < N_TYPES; i++) {
+    for (uint32_t i = 0; i < N_SHAPES; i++) {
         const weight *one = slot_of(&of[i / PER_LAYER], i % PER_LAYER);
         check_format(&g, cpu, one, x, 1, f.exact);
         check_format(&g, cpu, one, x, N_TOKENS, f.exact);
