@@ -112,7 +112,7 @@ static void probe_division(opencl_device *o) {
     o->divide = config >> 7 & 1;
 }
 
-/* Adreno reads images through a cache that buffers do not have; on other devices they gain nothing. */
+/* Adreno is said to cache images better than buffers; nothing is known of others. */
 static void probe_images(opencl_device *o) {
     char vendor[128];
     cl_bool images;
