@@ -100,7 +100,7 @@ static device_result device_logits(const device_run *run) {
 }
 
 /* Within the bounds of devices; `exact`: the device rounds as IEEE has it, then the bits are the CPU's. */
-static void assert_like_cpu(const device_run *run, bool exact, int32_t n_device_layers) {
+static inline void assert_like_cpu(const device_run *run, bool exact, int32_t n_device_layers) {
     device_run plain = *run;
     plain.device = NULL;
     plain.one_by_one = false;

@@ -1,43 +1,10 @@
 /* OpenCL devices that nobody has at hand, through a layer over the real loader (fake_opencl/): one that reads images,
  * one that miscompiles, one with little memory, one that fails at any call. The CPU's bits are the truth throughout.
  * Skipped where OpenCL has no device. */
-#include "device_support.h"
-
-#include "fake_opencl/fake_opencl.h"
-#include "os/library.h"
+#include "opencl_layer.h"
 
 #define GOLDEN(name) FACET_TEST_DATA "/models/" name ".gguf"
 #define TINY         FACET_TEST_DATA "/tiny/tiny-q4_k_m.gguf"
-
-static fake_opencl_control *find_layer(void) {
-    static const char *const names[] = {"libOpenCL.so.1", NULL};
-    os_library *library = os_library_open(names);
-    fake_opencl_fn fn = library ? (fake_opencl_fn)os_library_find(library, "fake_opencl_layer") : NULL;
-    if (!fn) print_message("the layer is not in LD_LIBRARY_PATH\n");
-    return fn ? fn() : NULL; /* the library stays open, as the loader does */
-}
-
-static void look(void *ctx, const facet_device *d) {
-    bool *usable = ctx;
-    if (strcmp(d->kind, "opencl") == 0 && d->index == 0) *usable = !d->problem;
-}
-
-static void ask(void) {
-    bool usable;
-    facet_device_list(look, &usable);
-}
-
-/* The layer as it is at first. Asks once, in another process first. */
-static fake_opencl_control *layer_or_skip(void) {
-    static bool asked, usable;
-    fake_opencl_control *layer = find_layer();
-    if (layer && !asked && test_survives(ask)) facet_device_list(look, &usable);
-    asked = true;
-    if (!usable) skip();
-    assert_int_equal(layer->n_objects, 0); /* whatever became of the engine before, the driver has all back */
-    *layer = (fake_opencl_control){.until_failure = -1};
-    return layer;
-}
 
 static void be_adreno(fake_opencl_control *layer) {
     layer->name = "QUALCOMM Adreno(TM)";
@@ -117,21 +84,6 @@ static void test_dot(void **state) {
 }
 
 /* ---- kernels that have no other way */
-
-static void assert_given_up(fake_opencl_control *layer, const char *model, const char *from, const char *to,
-                            const char *what) {
-    device_run run = {.model = model, .device = "opencl", .n_layers = -1, .n = 3};
-    layer->from = from;
-    layer->to = to;
-    layer->n_replaced = 0;
-    device_result r = device_logits(&run);
-    if (r.n_device_layers || !strstr(r.log, what)) print_message("%s: %s\n", what, r.log);
-    assert_true(layer->n_replaced > 0);
-    assert_int_equal(r.n_device_layers, 0);
-    assert_non_null(strstr(r.log, "the CPU computes"));
-    assert_non_null(strstr(r.log, what));
-    free(r.logits);
-}
 
 static void test_wrong_kernels(void **state) {
     (void)state;
