@@ -13,6 +13,7 @@ typedef void (*fake_cuda_fail_fn)(long n);
 typedef void (*fake_cuda_set_fn)(unsigned value);
 typedef void (*fake_cuda_refuse_fn)(bool graphs, bool pins);
 typedef fake_cuda_counts (*fake_cuda_count_fn)(void);
+typedef size_t (*fake_cuda_runs_fn)(const char *kernel);
 
 /* One of the driver's own switches (fake_cuda/driver.c); NULL where it is not the fake one. It stays open, as a
  * driver does. */
@@ -38,6 +39,9 @@ static inline void fake_cuda_refuse(bool graphs, bool pins) {
 /* Since the last call. */
 static inline fake_cuda_counts fake_cuda_count(void) {
     return ((fake_cuda_count_fn)fake_cuda_switch("fake_cuda_count"))();
+}
+static inline size_t fake_cuda_runs(const char *kernel) {
+    return ((fake_cuda_runs_fn)fake_cuda_switch("fake_cuda_runs"))(kernel);
 }
 
 /* Begins a test on a driver that is well. */

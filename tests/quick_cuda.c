@@ -3,62 +3,21 @@
  * shut out: the fake one is found first. */
 #include "device_support.h"
 #include "facet_tools.h"
-#include "fake_cuda/fake_cuda.h"
+#include "fake_cuda_support.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend/cuda/compile.h"
-#include "os/library.h"
 
 #define GOLDEN(name) FACET_TEST_DATA "/models/" name ".gguf"
 #define TINY         FACET_TEST_DATA "/tiny/tiny-q4_k_m.gguf"
 #define DEMO         FACET_SOURCE_DIR "/models/tiny-q8_0.gguf"
 #define PIRATE       FACET_SOURCE_DIR "/models/tiny-pirate-lora.gguf"
 
-typedef void (*fail_fn)(long n);
-typedef void (*refuse_fn)(bool graphs, bool pins);
-typedef fake_cuda_counts (*count_fn)(void);
-typedef void (*set_fn)(unsigned value);
-typedef size_t (*runs_fn)(const char *kernel);
-
-/* One of the driver's own switches; NULL where the fake driver is not. It stays open, as a driver does. */
-static os_function fake_switch(const char *name) {
-    static const char *const names[] = {"libcuda.so.1", NULL};
-    os_library *library = os_library_open(names);
-    os_function fn = library ? os_library_find(library, name) : NULL;
-    if (!fn) print_message("the fake driver is not in LD_LIBRARY_PATH\n");
-    return fn;
-}
-
-static fail_fn fake_driver(void) { return (fail_fn)fake_switch("fake_cuda_fail"); }
-
-static void look(void *ctx, const facet_device *d) {
-    bool *usable = ctx;
-    if (strcmp(d->kind, "cuda") == 0 && d->index == 0) *usable = !d->problem;
-}
-
-static void ask(void) {
-    bool usable;
-    fail_fn fn = fake_driver();
-    if (fn) fn(-1);
-    facet_device_list(look, &usable);
-}
-
-static fail_fn driver_or_skip(void) {
-    bool usable = false;
-    if (!test_survives(ask)) skip();
-    fail_fn fn = fake_driver();
-    if (!fn) skip();
-    fn(-1);
-    facet_device_list(look, &usable);
-    if (!usable) skip();
-    return fn;
-}
-
 static void test_models(void **state) {
     (void)state;
-    driver_or_skip();
+    fake_cuda_or_skip();
     device_run run = {.model = GOLDEN("moe-keqv"), .device = "cuda", .n_layers = -1, .n = 30};
     assert_like_cpu(&run, true, 4);
     run = (device_run){.model = TINY, .device = "auto", .n_layers = -1, .n = 30};
@@ -84,26 +43,26 @@ static const char *quantised(const char *path, const char *type) {
 
 static void test_decode(void **state) {
     (void)state;
-    driver_or_skip();
-    device_run run = {.model = TINY, .device = "cuda", .n_layers = -1, .n = 12, .one_by_one = true};
+    fake_cuda_or_skip();
+    device_run run = {.model = TINY, .device = "cuda", .n_layers = -1, .n = 6, .one_by_one = true};
     assert_like_cpu(&run, true, 8);
     for (run.ubatch = 2, run.one_by_one = false; run.ubatch < 5; run.ubatch++) assert_like_cpu(&run, true, 8);
     run =
-        (device_run){.model = DEMO, .device = "cuda", .n_layers = -1, .n = 8, .one_by_one = true, .adapter = PIRATE};
+        (device_run){.model = DEMO, .device = "cuda", .n_layers = -1, .n = 5, .one_by_one = true, .adapter = PIRATE};
     assert_like_cpu(&run, true, 8);
 }
 
 /* Experts, shared and absent values, embeddings for each layer. */
 static void test_decode_kinds(void **state) {
     (void)state;
-    driver_or_skip();
+    fake_cuda_or_skip();
     static const struct {
         const char *path, *type;
         int32_t n_layers;
     } kinds[] = {
         {GOLDEN("moe-keqv"), "q8_0", 4}, {GOLDEN("dense-keqv"), "q4_0", 6}, {GOLDEN("ple-shared"), "q4_0", 8}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        device_run run = {.device = "cuda", .n_layers = -1, .n = 10, .one_by_one = true};
+        device_run run = {.device = "cuda", .n_layers = -1, .n = 6, .one_by_one = true};
         run.model = quantised(kinds[i].path, kinds[i].type);
         assert_like_cpu(&run, true, kinds[i].n_layers);
         run.one_by_one = false;
@@ -116,47 +75,45 @@ static void test_decode_kinds(void **state) {
 /* Threads may come in any order: nothing but barriers holds them together. */
 static void test_orders(void **state) {
     (void)state;
-    driver_or_skip();
-    set_fn order = (set_fn)fake_switch("fake_cuda_order");
+    fake_cuda_or_skip();
     for (unsigned seed = 1; seed < 3; seed++) {
-        order(seed);
+        fake_cuda_set("fake_cuda_order", seed);
         device_run run = {.model = GOLDEN("moe-keqv"), .device = "cuda", .n_layers = -1, .n = 11};
         assert_like_cpu(&run, true, 4);
         run.model = GOLDEN("ple-gqa");
         assert_like_cpu(&run, true, 6);
     }
-    order(0);
+    fake_cuda_set("fake_cuda_order", 0);
 }
 
 /* The oldest devices have other instructions. */
 static void test_old_device(void **state) {
     (void)state;
-    driver_or_skip();
-    set_fn capability = (set_fn)fake_switch("fake_cuda_capability");
-    capability(75);
+    fake_cuda_or_skip();
+    fake_cuda_set("fake_cuda_capability", 75);
     device_run run = {.model = TINY, .device = "cuda", .n_layers = -1, .n = 20};
     assert_like_cpu(&run, true, 8);
-    capability(90);
+    fake_cuda_set("fake_cuda_capability", 90);
 }
 
 /* Every call of the driver while an engine is made fails once. */
 static void test_failing_start(void **state) {
     (void)state;
-    fail_fn fail_after = driver_or_skip();
+    fake_cuda_or_skip();
     for (long n = 0; n < 2000; n += n < 20 ? 1 : n / 3) {
         device_run run = {.model = GOLDEN("ple-gqa"), .device = "cuda", .n_layers = -1, .n = 1};
-        fail_after(n);
+        fake_cuda_fail(n);
         device_result r = device_logits(&run);
         assert_true(r.n_device_layers == 0 || r.n_device_layers == r.n_layer);
         if (r.n_device_layers == 0) assert_non_null(strstr(r.log, "the CPU computes"));
         free(r.logits);
     }
-    fail_after(-1);
+    fake_cuda_fail(-1);
 }
 
 /* ---- token by token */
 
-enum { N_DECODED = 24 };
+enum { N_DECODED = 14 };
 
 typedef struct decoding {
     facet_model *model;
@@ -201,37 +158,34 @@ static device_result on_the_cpu(const char *path) {
 }
 
 static fake_cuda_counts decode_and_count(const char *path, const device_result *want) {
-    count_fn count = (count_fn)fake_switch("fake_cuda_count");
     decoding d;
     open_decoding(&d, path);
-    count();
+    fake_cuda_count();
     decode(&d, d.session, 0, N_DECODED, want);
     close_decoding(&d);
-    return count();
+    return fake_cuda_count();
 }
 
 /* The first step is launched as it comes, the second makes a graph, the others use it. Without graphs, pinned memory
  * or launches that overlap the bits are the same. */
 static void test_graphs(void **state) {
     (void)state;
-    driver_or_skip();
-    refuse_fn refuse = (refuse_fn)fake_switch("fake_cuda_refuse");
-    set_fn capability = (set_fn)fake_switch("fake_cuda_capability");
+    fake_cuda_or_skip();
     device_result want = on_the_cpu(TINY);
     fake_cuda_counts n = decode_and_count(TINY, &want);
     assert_int_equal(n.graphs, 1);
     assert_int_equal(n.graph_launches, N_DECODED - 1);
-    capability(75);
+    fake_cuda_set("fake_cuda_capability", 75);
     n = decode_and_count(TINY, &want);
     assert_int_equal(n.graph_launches, N_DECODED - 1);
-    capability(90);
-    refuse(true, false);
+    fake_cuda_set("fake_cuda_capability", 90);
+    fake_cuda_refuse(true, false);
     n = decode_and_count(TINY, &want);
     assert_int_equal(n.graph_launches, 0);
-    refuse(false, true);
+    fake_cuda_refuse(false, true);
     n = decode_and_count(TINY, &want);
     assert_int_equal(n.graph_launches, N_DECODED - 1);
-    refuse(false, false);
+    fake_cuda_refuse(false, false);
     free(want.logits);
 }
 
@@ -239,18 +193,17 @@ static void test_graphs(void **state) {
  * two for the embeddings; the step twice two for the embeddings of all layers, the last norm, the head. */
 static void test_launches(void **state) {
     (void)state;
-    driver_or_skip();
-    runs_fn runs = (runs_fn)fake_switch("fake_cuda_runs");
+    fake_cuda_or_skip();
     const char *path = quantised(GOLDEN("ple-shared"), "q8_0");
     device_result want = on_the_cpu(path);
     decoding d;
     open_decoding(&d, path);
     decode(&d, d.session, 0, N_DECODED - 1, &want);
-    size_t before = runs(NULL), products = runs("product");
+    size_t before = fake_cuda_runs(NULL), products = fake_cuda_runs("product");
     decode(&d, d.session, N_DECODED - 1, N_DECODED, &want);
-    print_message("%zu launches for a token in %d layers\n", runs(NULL) - before, (int)want.n_layer);
-    assert_true(runs(NULL) - before <= 9 * (size_t)want.n_layer + 6);
-    assert_true(runs("product") <= products + 2); /* the embeddings of all layers are floats */
+    print_message("%zu launches for a token in %d layers\n", fake_cuda_runs(NULL) - before, (int)want.n_layer);
+    assert_true(fake_cuda_runs(NULL) - before <= 9 * (size_t)want.n_layer + 6);
+    assert_true(fake_cuda_runs("product") <= products + 2); /* the embeddings of all layers are floats */
     close_decoding(&d);
     free(want.logits);
     unlink(path);
@@ -259,20 +212,19 @@ static void test_launches(void **state) {
 /* Prompts of many lengths, each twice: more sequences than graphs are kept for. */
 static void test_many_graphs(void **state) {
     (void)state;
-    driver_or_skip();
-    count_fn count = (count_fn)fake_switch("fake_cuda_count");
+    fake_cuda_or_skip();
     device_result want = on_the_cpu(GOLDEN("ple-gqa")), got = want;
     facet_error error;
     decoding d;
     open_decoding(&d, GOLDEN("ple-gqa"));
     got.logits = malloc(N_DECODED * want.n_vocab * sizeof *got.logits);
     assert_non_null(got.logits);
-    count();
+    fake_cuda_count();
     for (size_t n = 4; n < 2 * 14; n++) {
         assert_ok(facet_session_score(d.session, d.ids, n / 2, 0, keep_row, &got, &error), &error);
         assert_memory_equal(got.logits, want.logits, n / 2 * want.n_vocab * sizeof *want.logits);
     }
-    fake_cuda_counts n = count();
+    fake_cuda_counts n = fake_cuda_count();
     assert_true(n.graphs > 8 && n.graph_launches >= n.graphs && n.launches > 0);
     close_decoding(&d);
     free(got.logits);
@@ -282,7 +234,7 @@ static void test_many_graphs(void **state) {
 /* The device is lost at any call while a session decodes, with all keys and values: the text goes on. */
 static void test_lost_device(void **state) {
     (void)state;
-    fail_fn fail_after = driver_or_skip();
+    fake_cuda_or_skip();
     device_result want = on_the_cpu(GOLDEN("ple-gqa"));
     for (long n = 0; n < 400; n += n < 24 ? 1 : 61) {
         decoding d;
@@ -293,7 +245,7 @@ static void test_lost_device(void **state) {
         open_decoding(&d, GOLDEN("ple-gqa"));
         assert_ok(facet_session_new(&other, d.engine, NULL, &error), &error);
         decode(&d, d.session, 0, before, &want);
-        fail_after(n);
+        fake_cuda_fail(n);
         decode(&d, d.session, before, N_DECODED, &want);
         assert_non_null(strstr(d.result.log, "the CPU takes over"));
         decode(&d, other, 10, 12, &want);
@@ -301,7 +253,7 @@ static void test_lost_device(void **state) {
         assert_int_equal(info.n_device_layers, 0);
         facet_session_free(other);
         close_decoding(&d);
-        fail_after(-1);
+        fake_cuda_fail(-1);
     }
     free(want.logits);
 }
@@ -317,7 +269,7 @@ static facet_status compile_text(const char *text, int capability, buffer *out, 
 /* It is another process that breaks down, and a message that comes back from it. */
 static void test_compiler(void **state) {
     (void)state;
-    driver_or_skip();
+    fake_cuda_or_skip();
     facet_error error;
     buffer out;
     static const char good[] = "extern \"C\" __global__ void answer(int *out) { *out = ONE; }\n";
@@ -349,8 +301,7 @@ static facet_status load_text(const char *text) {
  * was not must be compiled, which this text does not allow. */
 static void test_installed(void **state) {
     (void)state;
-    driver_or_skip();
-    set_fn capability = (set_fn)fake_switch("fake_cuda_capability");
+    fake_cuda_or_skip();
     static const char broken[] = "// break the compiler\n",
                       good[] = "extern \"C\" __global__ void answer(int *out) {}\n";
     static const struct {
@@ -374,13 +325,13 @@ static void test_installed(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         gpu_cache_key key = cuda_cache_key(&source, cases[i].installed);
         gpu_cache_write(directory, &key, image.data, image.n);
-        capability(cases[i].device);
+        fake_cuda_set("fake_cuda_capability", cases[i].device);
         assert_int_equal(load_text(broken) == FACET_OK, cases[i].serves);
         snprintf(path, sizeof path, "%s/%s.kernels", directory, key.text);
         assert_int_equal(remove(path), 0);
         assert_int_not_equal(load_text(broken), FACET_OK);
     }
-    capability(90);
+    fake_cuda_set("fake_cuda_capability", 90);
     buffer_free(&image);
 }
 
