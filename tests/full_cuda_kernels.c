@@ -10,11 +10,11 @@
 
 static nvrtc_api nvrtc; /* of this test */
 
-enum { N_TEXTS = 3 };
+enum { N_TEXTS = 6 };
 
-/* The dialect and the texts behind it; the last may be empty. */
+/* The dialect and the texts behind it; the last ones may be empty. */
 static void compile_texts(int capability, const char *defines, const gpu_text more[N_TEXTS]) {
-    const gpu_text texts[] = {GPU_TEXT(dialect), more[0], more[1], more[2]};
+    const gpu_text texts[] = {GPU_TEXT(dialect), more[0], more[1], more[2], more[3], more[4], more[5]};
     const char *pieces[1 + N_TEXTS];
     size_t sizes[1 + N_TEXTS];
     for (size_t i = 0; i < 1 + N_TEXTS; i++) {
@@ -33,7 +33,7 @@ static void compile_texts(int capability, const char *defines, const gpu_text mo
 static const gpu_text nothing = {"", 0};
 
 static void compile(int capability, const char *defines, gpu_text first, gpu_text second) {
-    compile_texts(capability, defines, (const gpu_text[N_TEXTS]){first, second, nothing});
+    compile_texts(capability, defines, (const gpu_text[N_TEXTS]){first, second, nothing, nothing, nothing, nothing});
 }
 
 /* The heads of real models, and of those that share keys and values. */
@@ -43,7 +43,8 @@ static void compile_heads(int capability, const char *kv) {
         char defines[100];
         snprintf(defines, sizeof defines, "-DGROUP=128 -DHEAD=%d -DHEADS=%d -D%s", heads[i][0], heads[i][1], kv);
         compile_texts(capability, defines,
-                      (const gpu_text[]){GPU_TEXT(pages), GPU_TEXT(attention_cuda), GPU_TEXT(attention_tiles)});
+                      (const gpu_text[N_TEXTS]){GPU_TEXT(pages), GPU_TEXT(attention_cuda), GPU_TEXT(attention_tiles),
+                                                nothing, nothing, nothing});
     }
 }
 
@@ -66,7 +67,36 @@ static void compile_tiles(int capability, quant_type type) {
     for (size_t i = 0; f && f->input != ROWS_FLOAT && i < 3; i++) {
         char defines[100];
         snprintf(defines, sizeof defines, "-DGROUP=128 -D%s %s", f->define, variants[i]);
-        compile_texts(capability, defines, (const gpu_text[]){GPU_TEXT(blocks), GPU_TEXT(matrix), GPU_TEXT(tiles)});
+        compile_texts(capability, defines,
+                      (const gpu_text[N_TEXTS]){GPU_TEXT(blocks), GPU_TEXT(matrix), GPU_TEXT(tiles), nothing, nothing,
+                                                nothing});
+    }
+}
+
+/* Several steps in one launch: a token's ordinary product, and all that there may be around four tokens'. */
+static void compile_decode(int capability, quant_type type) {
+    const rows_format *f = rows_format_of(type);
+    static const char *const variants[] = {
+        "-DTOKENS=1 -DSTAGED=0 -DMATRICES=1 -DCAPPED",
+        "-DTOKENS=1 -DSTAGED=0 -DMATRICES=1 -DGATED -DHALVES -DEXPERTS",
+        "-DTOKENS=1 -DSTAGED=1 -DMATRICES=1 -DEMBEDDED -DSTREAM",
+        "-DTOKENS=4 -DSTAGED=4 -DMATRICES=2 -DGATED -DSTREAM",
+    };
+    for (size_t i = 0; f && f->input != ROWS_FLOAT && i < sizeof variants / sizeof variants[0]; i++) {
+        char defines[300], begin[80];
+        int item = f->input == ROWS_CODES_256 ? 256 : type == QUANT_NVFP4 ? 16 : 32;
+        snprintf(defines, sizeof defines,
+                 "-DGROUP=128 -DCOLUMNS=1536 -DITEM_COLUMNS=%d -DRESULT_KINDS=%d -DFORMATS=1 -DFORMAT_OF_0=0 "
+                 "-DFORMAT_OF_1=0 -DFORMAT_OF_2=0 %s",
+                 item, f->minima ? 4 : 2, variants[i]);
+        int n = snprintf(begin, sizeof begin, "\nnamespace format_0 {\n#define %s\n", f->define);
+        compile_texts(capability, defines,
+                      (const gpu_text[N_TEXTS]){GPU_TEXT(decode_begin),
+                                                {begin, (size_t)n},
+                                                GPU_TEXT(blocks),
+                                                GPU_TEXT(decode_unit),
+                                                {"}\n", 2},
+                                                GPU_TEXT(decode)});
     }
 }
 
@@ -83,6 +113,7 @@ static void compile_all(int capability) {
     for (int type = 0; type < QUANT_N_TYPES; type++) {
         compile_product(capability, (quant_type)type);
         compile_tiles(capability, (quant_type)type);
+        compile_decode(capability, (quant_type)type);
     }
 }
 

@@ -11,8 +11,10 @@
  *   CAPPED         cap * tanh(matrix 0 / cap)
  *   EXPERTS        tokens are slots of experts
  *
- * Memory's speed decides here. So the first words of weights are asked for before the launch in front has ended, and
- * from then on each warp has the words of its next quad on their way while it computes the present one. */
+ * Memory's speed decides here. So the first words of weights are asked for before the launch in front has ended; and
+ * each warp has the words of its next quad on their way while it computes the present one (AHEAD). Formats whose units
+ * are so large that their words alone keep memory busy go without: 64 registers let the groups of two launches be on a
+ * processor at the same time. */
 
 /* ---- the input */
 
@@ -66,18 +68,12 @@ FN void take_stream(const stream *s, int first, int first_token, int n_tokens, f
                     activations *out) {
     enum { N = STAGED * COLUMNS, HELD = (N + THREADS - 1) / THREADS };
     float held[HELD], factor = s->scale >= 0 ? s->vectors[s->scale] : 1.0f;
-    wide row[STAGED];
-#pragma unroll
-    for (int i = 0; i < STAGED; i++) {
-        int token = first_token + first + i;
-        row[i] = (wide)(token < n_tokens ? token : n_tokens - 1) * COLUMNS;
-    }
     BARRIER;
 #pragma unroll
     for (int k = 0; k < HELD; k++) {
-        int i = k * THREADS + LOCAL_ID;
+        int i = k * THREADS + LOCAL_ID, token = first_token + first + i / COLUMNS;
         if (i >= N) break;
-        wide at = row[STAGED > 1 ? i / COLUMNS : 0] + (wide)(i % COLUMNS);
+        wide at = (wide)(token < n_tokens ? token : n_tokens - 1) * COLUMNS + (wide)(i % COLUMNS);
         held[k] = s->x[at];
         if (s->after >= 0) stage[i] = s->y[at];
     }
@@ -122,9 +118,12 @@ FN void take_values(const float *x, int first_row, int n_rows, activations *out)
     for (int part = WARP; part < TOKENS * PARTS; part += WARPS) {
         int t = part / PARTS, at = part % PARTS * 256 + LANE * 8;
         const float *from = x + (wide)(first_row + t < n_rows ? first_row + t : n_rows - 1) * COLUMNS;
-        float v[8];
-#pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = at < COLUMNS ? from[at + i] : 0.0f;
+        float4 a = {0, 0, 0, 0}, b = a;
+        if (at < COLUMNS) {
+            a = *(const float4 *)(from + at);
+            b = *(const float4 *)(from + at + 4);
+        }
+        const float v[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
         quantise_eight(out, t, at, v);
     }
 }
@@ -164,6 +163,7 @@ enum {
     UNIT_WORDS = WORDS_OF_TWO > format_2::UNIT_WORDS ? WORDS_OF_TWO : format_2::UNIT_WORDS
 };
 #endif
+enum { AHEAD = UNIT_WORDS <= 16 };
 FN int format_of(const octet *o) { return o->which == 0 ? FORMAT_OF_0 : o->which == 1 ? FORMAT_OF_1 : FORMAT_OF_2; }
 
 /* ---- a group's work */
@@ -174,7 +174,10 @@ typedef struct turn {
 } turn;
 
 FN int octets_of(int base, int end) { return end - base < OCTETS ? end - base : OCTETS; }
-FN int quads_of(int segment) { return QUADS - segment * SEGMENT < SEGMENT ? QUADS - segment * SEGMENT : SEGMENT; }
+FN int quads_of(int segment) {
+    if (SEGMENT == QUADS) return QUADS; /* a constant to divide by */
+    return QUADS - segment * SEGMENT < SEGMENT ? QUADS - segment * SEGMENT : SEGMENT;
+}
 
 /* The next quad of the warp; past the last one, base >= end. */
 FN void advance(turn *p, int by, int end) {
@@ -213,7 +216,7 @@ FN void compute_quad(const turn *p, octets_fn octets, const uint *w, const activ
 
 /* Group (part of the octets, TOKENS tokens or a slot). embedded: rows of embedded_width floats, the layer's part at
  * embedded_at. See product.cl for the experts' arguments. */
-KERNEL(THREADS) void decode(const float *vectors, int n_tokens, const float *x,
+extern "C" __global__ __launch_bounds__(THREADS, 2) void decode(const float *vectors, int n_tokens, const float *x,
 #ifdef STREAM
                             const float *y, float *x_out, int after, int scale, int before, float eps,
 #endif
@@ -288,8 +291,9 @@ KERNEL(THREADS) void decode(const float *vectors, int n_tokens, const float *x,
     };
 #endif
     int shares = n_octets / LEAST_OCTETS;
-    int begin = (int)((wide)shares * (wide)GROUP_X / gridDim.x) * LEAST_OCTETS;
-    int end = (int)((wide)shares * (wide)(GROUP_X + 1) / gridDim.x) * LEAST_OCTETS;
+    int least = shares / (int)gridDim.x, more = shares % (int)gridDim.x; /* the first groups have one more */
+    int begin = (GROUP_X * least + min(GROUP_X, more)) * LEAST_OCTETS;
+    int end = begin + (least + (GROUP_X < more)) * LEAST_OCTETS;
 
     turn now = {begin, 0, WARP};
     uint words[UNIT_WORDS];
@@ -317,11 +321,12 @@ KERNEL(THREADS) void decode(const float *vectors, int n_tokens, const float *x,
             float *part = results + half * MOST_RESULTS;
             while (now.base == base && now.segment == segment) {
                 turn next = now;
-                uint next_words[UNIT_WORDS];
                 advance(&next, WARPS, end);
-                load_quad(&next, end, octets, next_words);
+                uint next_words[UNIT_WORDS];
+                if (AHEAD) load_quad(&next, end, octets, next_words);
                 compute_quad(&now, octets, words, &input, part);
                 now = next;
+                if (!AHEAD) load_quad(&next, end, octets, next_words);
 #pragma unroll
                 for (int i = 0; i < UNIT_WORDS; i++) words[i] = next_words[i];
             }
