@@ -1,6 +1,6 @@
 /* Products that share their input, with what stands before them (the residual stream, norms) and behind them (gates).
  * Owns the choice of how they are computed. Here is the way that every device and any number of tokens can go: a
- * launch for each of these steps. See parts.h. */
+ * launch for each of these steps; decode.c has another for few tokens. See parts.h. */
 #include "backend/gpu/check.h"
 
 /* ---- a launch for each step */
