@@ -65,8 +65,8 @@ static bool choose_program(const gpu *g, const gpu_join *j, decode_key *k) {
     const gpu_limits *l = &g->device->limits;
     const gpu_matrix *first = &g->matrices[j->products[0].w->index];
     memset(k, 0, sizeof *k);
-    if (!l->warps || l->group < THREADS || g->n_rows > MOST_ROWS || j->n_tokens == 0 || gpu_adapted(g)) return false;
-    if (!j->per_row && j->n_tokens > MOST_ROWS) return false;
+    size_t n_rows = j->per_row ? j->n_tokens / j->per_row : j->n_tokens;
+    if (!l->warps || l->group < THREADS || n_rows == 0 || n_rows > MOST_ROWS || gpu_adapted(g)) return false;
     if (first->input == ROWS_FLOAT) return false;
     k->n_cols = first->n_cols;
     k->kinds = 2;
