@@ -223,12 +223,12 @@ static void test_formats(void **state) {
     cpu_table *cpu;
     pool *threads;
     uint32_t used;
-    layer_hparams layers[N_LAYERS] = {{.head_dim = 32, .n_head = 1, .n_head_kv = 1, .n_ff = N_COLS}};
-    layer_weights of[N_LAYERS] = {{.attn_norm = NULL}};
+    layer_hparams layers[N_LAYERS + 1] = {{.head_dim = 32, .n_head = 1, .n_head_kv = 1, .n_ff = N_COLS}};
+    layer_weights of[N_LAYERS + 1] = {{.attn_norm = NULL}};
     hparams h = {.n_layer = N_LAYERS + 1, .n_own = N_LAYERS, .n_embd = N_COLS, .n_vocab = 8, .layers = layers};
     weights w = {.layers = of, .n_matrices = N_SHAPES};
     gpu g = {.h = &h, .w = &w, .ubatch = N_TOKENS, .options = {.first = 0, .end = N_LAYERS}};
-    layers[1] = layers[2] = layers[0];
+    for (size_t i = 1; i <= N_LAYERS; i++) layers[i] = layers[0];
     for (uint32_t i = 0; i < N_SHAPES; i++) {
         *slot_of(&of[i / PER_LAYER], i % PER_LAYER) = random_weight(shapes[i].type, shapes[i].n_cols, i);
     }

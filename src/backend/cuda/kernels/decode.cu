@@ -142,6 +142,51 @@ typedef struct octet { /* of a matrix's rows */
     int which, row; /* its first one */
 } octet;
 
+/* What octet i of a launch is: the matrices' rows one matrix after the other; gated, octets of gate and up in turns. */
+typedef struct octet_list {
+    matrix m[MATRICES];
+    int n, second, third; /* octets; where those of matrices 1 and 2 begin */
+} octet_list;
+
+FN int octets_for(int n_rows) { return (n_rows + 7) / 8; }
+
+FN void count_octets(octet_list *l) {
+#ifdef HALVES
+    l->m[0].n_rows /= 2;
+#endif
+    l->n = l->second = l->third = octets_for(l->m[0].n_rows);
+#ifdef GATED
+    l->n *= 2;
+#else
+#if MATRICES > 1
+    l->n = l->third = l->second + octets_for(l->m[1].n_rows);
+#endif
+#if MATRICES > 2
+    l->n += octets_for(l->m[2].n_rows);
+#endif
+#endif
+}
+
+FN octet octet_of(const octet_list *l, int i) {
+#ifdef GATED
+    octet o = {l->m[0], 0, i / 2 * 8};
+#ifdef HALVES
+    if (i % 2) o.m.first_row += o.m.n_rows;
+#else
+    if (i % 2) o = {l->m[1], 1, i / 2 * 8};
+#endif
+#else
+    octet o = {l->m[0], 0, i * 8};
+#if MATRICES > 1
+    if (i >= l->second) o = {l->m[1], 1, (i - l->second) * 8};
+#endif
+#if MATRICES > 2
+    if (i >= l->third) o = {l->m[2], 2, (i - l->third) * 8};
+#endif
+#endif
+    return o;
+}
+
 /* The word 0 of the lane's row; a row past the end is the last one. */
 FN const uint *row_of(const octet *o) {
     int row = o->row + LANE % 8;
@@ -193,26 +238,73 @@ FN void advance(turn *p, int by, int end) {
 FN int octet_at(const turn *p) { return p->base + p->k / quads_of(p->segment); }
 FN int quad_at(const turn *p) { return p->segment * SEGMENT + p->k % quads_of(p->segment); }
 
-/* `octets`: tells what an octet is. */
-template <typename octets_fn> FN void load_quad(const turn *p, int end, octets_fn octets, uint *w) {
+FN void load_quad(const turn *p, int end, const octet_list *list, uint *w) {
     if (p->base >= end) return;
-    octet o = octets(octet_at(p));
+    octet o = octet_of(list, octet_at(p));
     int unit = quad_at(p) * 4 + LANE / 8;
     const uint *row = row_of(&o);
     if (unit < UNITS) IN_FORMAT(format_of(&o), load_unit(row, unit, w));
 }
 
-template <typename octets_fn>
-FN void compute_quad(const turn *p, octets_fn octets, const uint *w, const activations *x, float *results) {
-    octet o = octets(octet_at(p));
+FN void compute_quad(const turn *p, const octet_list *list, const uint *w, const activations *x, float *results) {
+    octet o = octet_of(list, octet_at(p));
     int unit = quad_at(p) * 4 + LANE / 8, item = quad_at(p) % SEGMENT * QUAD_ITEMS;
     if (QUAD_ITEMS > 1) item += LANE / 8 * (QUAD_ITEMS / 4);
     float *out = results + item * ITEM_RESULTS + (octet_at(p) - p->base) * 8 + LANE % 8;
     IN_FORMAT(format_of(&o), add_unit(w, unit, unit < UNITS, x, out));
 }
 
+/* The warp's quads of one segment, from `now` on, to `part`; `words` are those of the quad that comes next. */
+FN void compute_segment(turn *now, int end, const octet_list *list, uint *words, const activations *x, float *part) {
+    int base = now->base, segment = now->segment;
+    while (now->base == base && now->segment == segment && base < end) {
+        turn next = *now;
+        uint next_words[UNIT_WORDS];
+        advance(&next, WARPS, end);
+        if (AHEAD) load_quad(&next, end, list, next_words);
+        compute_quad(now, list, words, x, part);
+        *now = next;
+        if (!AHEAD) load_quad(&next, end, list, next_words);
+#pragma unroll
+        for (int i = 0; i < UNIT_WORDS; i++) words[i] = next_words[i];
+    }
+}
+
+/* What a thread of the chains has of a round: chain `chain` of row `row`, token `token` of the group's. */
+typedef struct seat {
+    int chain, row, token;
+} seat;
+
+/* The sum of a row's chains, at chain 0, and the matrix's scale. */
+FN float finish_sum(float sum, const octet *o, const float *vectors) {
+    if (CHAINS > 1) {
+        float all = __shfl_sync(EVERYBODY, sum, LANE / 8 * 8);
+#pragma unroll
+        for (int i = 1; i < 8; i++) all += __shfl_sync(EVERYBODY, sum, LANE / 8 * 8 + i);
+        sum = all;
+    }
+    return o->m.scale_at >= 0 ? sum * vectors[o->m.scale_at] : sum;
+}
+
+#ifdef GATED
+/* gelu(gate) * up in the threads that have the gate's rows. */
+FN float gate_rows(float sum, seat s, float *finished) {
+    if (s.token < TOKENS && s.chain == 0) finished[s.token * ROWS + s.row] = sum;
+    BARRIER;
+    bool of_gate = s.row / 8 % 2 == 0 && s.token < TOKENS;
+    return of_gate ? gelu(sum) * finished[s.token * ROWS + s.row + 8] : sum;
+}
+#endif
+
 #define MATRIX(i) const uint *w##i, int row_words##i, int first_row##i, int n_rows##i, int scale_at##i, float *out##i
 #define MATRIX_OF(i) {w##i, row_words##i, first_row##i, n_rows##i, scale_at##i, out##i}
+#if MATRICES == 1
+#define MATRIX_LIST MATRIX_OF(0)
+#elif MATRICES == 2
+#define MATRIX_LIST MATRIX_OF(0), MATRIX_OF(1)
+#else
+#define MATRIX_LIST MATRIX_OF(0), MATRIX_OF(1), MATRIX_OF(2)
+#endif
 
 /* Group (part of the octets, TOKENS tokens or a slot). embedded: rows of embedded_width floats, the layer's part at
  * embedded_at. See product.cl for the experts' arguments. */
@@ -256,41 +348,9 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void decode(const float *vec
     if (scale_at1 >= 0) scale_at1 += expert;
 #endif
 #endif
-#ifdef HALVES
-    n_rows0 /= 2;
-    int n_octets = (n_rows0 + 7) / 8 * 2;
-    auto octets = [=](int i) {
-        octet o = {MATRIX_OF(0), 0, i / 2 * 8};
-        if (i % 2) o.m.first_row += n_rows0;
-        return o;
-    };
-#elif defined(GATED)
-    int n_octets = (n_rows0 + 7) / 8 * 2;
-    auto octets = [=](int i) {
-        octet o = {MATRIX_OF(0), 0, i / 2 * 8};
-        if (i % 2) o = {MATRIX_OF(1), 1, i / 2 * 8};
-        return o;
-    };
-#else
-    int n_octets = (n_rows0 + 7) / 8;
-#if MATRICES > 1
-    int second = n_octets, third = n_octets += (n_rows1 + 7) / 8;
-#endif
-#if MATRICES > 2
-    n_octets += (n_rows2 + 7) / 8;
-#endif
-    auto octets = [=](int i) {
-        octet o = {MATRIX_OF(0), 0, i * 8};
-#if MATRICES > 1
-        if (i >= second) o = {MATRIX_OF(1), 1, (i - second) * 8};
-#endif
-#if MATRICES > 2
-        if (i >= third) o = {MATRIX_OF(2), 2, (i - third) * 8};
-#endif
-        return o;
-    };
-#endif
-    int shares = n_octets / LEAST_OCTETS;
+    octet_list list = {{MATRIX_LIST}};
+    count_octets(&list);
+    int shares = list.n / LEAST_OCTETS;
     int least = shares / (int)gridDim.x, more = shares % (int)gridDim.x; /* the first groups have one more */
     int begin = (GROUP_X * least + min(GROUP_X, more)) * LEAST_OCTETS;
     int end = begin + (least + (GROUP_X < more)) * LEAST_OCTETS;
@@ -298,14 +358,14 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void decode(const float *vec
     turn now = {begin, 0, WARP};
     uint words[UNIT_WORDS];
     advance(&now, 0, end);
-    load_quad(&now, end, octets, words);
+    load_quad(&now, end, &list, words);
 #ifndef EXPERTS
     grid_wait();
 #endif
 #ifdef STREAM
-    stream s = {x, y, x_out, vectors, after, scale, before, eps};
+    stream from = {x, y, x_out, vectors, after, scale, before, eps};
     for (int first = 0; first < TOKENS; first += STAGED)
-        take_stream(&s, first, first_token, n_tokens, results, inverse, &input);
+        take_stream(&from, first, first_token, n_tokens, results, inverse, &input);
 #elif defined(EXPERTS)
     take_values(x, first_token / per_row, first_token / per_row + 1, &input);
 #else
@@ -313,47 +373,27 @@ extern "C" __global__ __launch_bounds__(THREADS, 2) void decode(const float *vec
 #endif
     BARRIER;
 
-    int chain = LOCAL_ID % CHAINS, row = LOCAL_ID / CHAINS % ROWS, t = LOCAL_ID / (CHAINS * ROWS), half = 0;
-    for (int base = begin; base < end; base += OCTETS) {
+    seat s = {LOCAL_ID % CHAINS, LOCAL_ID / CHAINS % ROWS, LOCAL_ID / (CHAINS * ROWS)};
+    for (int base = begin, half = 0; base < end; base += OCTETS) {
         float sum = 0;
-        octet mine = octets(base + row / 8 < end ? base + row / 8 : end - 1);
+        octet mine = octet_of(&list, base + s.row / 8 < end ? base + s.row / 8 : end - 1);
         for (int segment = 0; segment * SEGMENT < QUADS; segment++, half ^= 1) {
             float *part = results + half * MOST_RESULTS;
-            while (now.base == base && now.segment == segment) {
-                turn next = now;
-                advance(&next, WARPS, end);
-                uint next_words[UNIT_WORDS];
-                if (AHEAD) load_quad(&next, end, octets, next_words);
-                compute_quad(&now, octets, words, &input, part);
-                now = next;
-                if (!AHEAD) load_quad(&next, end, octets, next_words);
-#pragma unroll
-                for (int i = 0; i < UNIT_WORDS; i++) words[i] = next_words[i];
-            }
-            BARRIER;
             int n_items = ITEMS - segment * SEGMENT * QUAD_ITEMS;
+            if (now.base == base && now.segment == segment) compute_segment(&now, end, &list, words, &input, part);
+            BARRIER;
             if (n_items > SEGMENT * QUAD_ITEMS) n_items = SEGMENT * QUAD_ITEMS;
-            if (t < TOKENS)
-                sum = IN_FORMAT(format_of(&mine), add_items(sum, part + t * TOKEN_RESULTS + row, chain, n_items));
+            if (s.token < TOKENS)
+                sum = IN_FORMAT(format_of(&mine), add_items(sum, part + s.token * TOKEN_RESULTS + s.row, s.chain, n_items));
         }
-        if (CHAINS > 1 && t < TOKENS) {
-            float all = __shfl_sync(EVERYBODY, sum, LANE / 8 * 8);
-#pragma unroll
-            for (int i = 1; i < 8; i++) all += __shfl_sync(EVERYBODY, sum, LANE / 8 * 8 + i);
-            sum = all;
-        }
-        if (mine.m.scale_at >= 0) sum *= vectors[mine.m.scale_at];
+        sum = finish_sum(sum, &mine, vectors);
+        bool is_result = s.token < TOKENS && s.chain == 0;
 #ifdef GATED
-        if (t < TOKENS && chain == 0) finished[t * ROWS + row] = sum;
-        BARRIER;
-        if (row / 8 % 2 == 0 && t < TOKENS) sum = gelu(sum) * finished[t * ROWS + row + 8];
-        bool is_result = row / 8 % 2 == 0;
-#else
-        const bool is_result = true;
+        sum = gate_rows(sum, s, finished);
+        is_result = is_result && s.row / 8 % 2 == 0;
 #endif
-        int token = first_token + t, r = mine.row + row % 8;
-        if (t >= TOKENS || chain || token >= n_tokens || base + row / 8 >= end || r >= mine.m.n_rows || !is_result)
-            continue;
+        int token = first_token + s.token, r = mine.row + s.row % 8;
+        if (!is_result || token >= n_tokens || base + s.row / 8 >= end || r >= mine.m.n_rows) continue;
 #ifdef EMBEDDED
         sum = gelu(sum) * embedded[(wide)token * (wide)embedded_width + (wide)(embedded_at + r)];
 #endif
