@@ -171,19 +171,19 @@ static fake_cuda_counts decode_and_count(const char *path, const device_result *
 static void test_graphs(void **state) {
     (void)state;
     fake_cuda_or_skip();
-    device_result want = on_the_cpu(TINY);
-    fake_cuda_counts n = decode_and_count(TINY, &want);
+    device_result want = on_the_cpu(GOLDEN("ple-gqa"));
+    fake_cuda_counts n = decode_and_count(GOLDEN("ple-gqa"), &want);
     assert_int_equal(n.graphs, 1);
     assert_int_equal(n.graph_launches, N_DECODED - 1);
     fake_cuda_set("fake_cuda_capability", 75);
-    n = decode_and_count(TINY, &want);
+    n = decode_and_count(GOLDEN("ple-gqa"), &want);
     assert_int_equal(n.graph_launches, N_DECODED - 1);
     fake_cuda_set("fake_cuda_capability", 90);
     fake_cuda_refuse(true, false);
-    n = decode_and_count(TINY, &want);
+    n = decode_and_count(GOLDEN("ple-gqa"), &want);
     assert_int_equal(n.graph_launches, 0);
     fake_cuda_refuse(false, true);
-    n = decode_and_count(TINY, &want);
+    n = decode_and_count(GOLDEN("ple-gqa"), &want);
     assert_int_equal(n.graph_launches, N_DECODED - 1);
     fake_cuda_refuse(false, false);
     free(want.logits);

@@ -341,10 +341,11 @@ static CUgraphNode node_at(CUgraph of, CUgraph in, CUgraphNode wanted) {
 
 CU(cuGraphCreate, (CUgraph * out, unsigned flags)) {
     CHECK_CALL();
+    if (flags || fake.without_graphs) return INVALID;
     CUgraph g = calloc(1, sizeof *g);
     if (!g) return CUDA_ERROR_OUT_OF_MEMORY;
     g->end = &g->first;
-    return *out = g, flags || fake.without_graphs ? INVALID : 0;
+    return *out = g, 0;
 }
 CU(cuGraphDestroy, (CUgraph g)) {
     free_nodes(g->first);
