@@ -100,36 +100,52 @@ static void compile_decode(int capability, quant_type type) {
     }
 }
 
-static void compile_all(int capability) {
-    static const char *const kv[] = {"KV_F16", "KV_Q8_0", "KV_F32"};
-    compile(capability, "-DGROUP=128", GPU_TEXT(steps), nothing);
-    for (size_t i = 0; i < 3; i++) {
-        char defines[100];
-        snprintf(defines, sizeof defines, "-DGROUP=128 -DMAX_HEAD=512 -D%s", kv[i]);
-        compile(capability, defines, GPU_TEXT(pages), GPU_TEXT(attention));
-        compile_heads(capability, kv[i]);
-    }
-    compile(capability, "-DGROUP=256", GPU_TEXT(experts), nothing);
-    for (int type = 0; type < QUANT_N_TYPES; type++) {
-        compile_product(capability, (quant_type)type);
-        compile_tiles(capability, (quant_type)type);
-        compile_decode(capability, (quant_type)type);
-    }
+static void compile_attention(int capability, const char *kv) {
+    char defines[100];
+    snprintf(defines, sizeof defines, "-DGROUP=128 -DMAX_HEAD=512 -D%s", kv);
+    compile(capability, defines, GPU_TEXT(pages), GPU_TEXT(attention));
+    compile_heads(capability, kv);
 }
 
-static void test_compile(void **state) {
-    (void)state;
+static void compile_format(int capability, quant_type type) {
+    compile_product(capability, type);
+    compile_tiles(capability, type);
+    compile_decode(capability, type);
+}
+
+static void open_compiler(void) {
     facet_error error;
-    if (nvrtc_api_open(&nvrtc, &error) != FACET_OK) {
-        print_message("%s\n", error.message);
-        skip();
-    }
-    compile_all(75);
-    compile_all(90);
+    if (nvrtc_api_open(&nvrtc, &error) == FACET_OK) return;
+    print_message("%s\n", error.message);
+    skip();
+}
+
+/* Everything. */
+static void test_newest(void **state) {
+    (void)state;
+    open_compiler();
+    compile(90, "-DGROUP=128", GPU_TEXT(steps), nothing);
+    compile(90, "-DGROUP=256", GPU_TEXT(experts), nothing);
+    compile_attention(90, "KV_F16");
+    compile_attention(90, "KV_Q8_0");
+    compile_attention(90, "KV_F32");
+    for (int type = 0; type < QUANT_N_TYPES; type++) compile_format(90, (quant_type)type);
+    nvrtc_api_close(&nvrtc);
+}
+
+/* What is other there: one format of each kind. */
+static void test_oldest(void **state) {
+    (void)state;
+    static const quant_type kinds[] = {QUANT_F16, QUANT_Q4_0, QUANT_Q4_K, QUANT_Q6_K, QUANT_NVFP4};
+    open_compiler();
+    compile(75, "-DGROUP=128", GPU_TEXT(steps), nothing);
+    compile(75, "-DGROUP=256", GPU_TEXT(experts), nothing);
+    compile_attention(75, "KV_F16");
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) compile_format(75, kinds[i]);
     nvrtc_api_close(&nvrtc);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_compile)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_newest), cmocka_unit_test(test_oldest)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
