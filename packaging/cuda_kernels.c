@@ -89,7 +89,9 @@ static facet_status compile_model(compiler *c, const shape *s, facet_kv_type kv_
     }
     for (size_t i = 0; i < w.n_matrices; i++) {
         gpu_matrix *m = &matrices[0][0] + i;
-        *m = (gpu_matrix){.of = &any, .type = types[i % N_OF(types)], .expert_groups = i >= N_OF(types)};
+        quant_type type = types[i % N_OF(types)];
+        *m = (gpu_matrix){
+            .of = &any, .type = type, .input = rows_format_of(type)->input, .expert_groups = i >= N_OF(types)};
     }
     gpu g = {.device = &c->base, .h = &h, .w = &w, .kv_type = kv_type, .matrices = &matrices[0][0], .options.end = 2};
     facet_status status = gpu_programs_open(&g, err);

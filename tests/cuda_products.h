@@ -151,6 +151,12 @@ static void reference(bench *b, const matrix *m, const float *x, size_t n_tokens
     free(input);
 }
 
+/* Launches on matrix instructions so far, and whether a product is to be one of them. */
+static size_t tile_runs(void) { return fake_cuda_runs("tile_product"); }
+static bool in_tiles(const weight *w, bool many) {
+    return many && rows_format_of(w->m.format->type)->input != ROWS_FLOAT;
+}
+
 static void compare(bench *b, const weight *w, size_t n) {
     assert_ok(b->g.status, &b->g.error);
     if (memcmp(b->want, b->got, n * N_ROWS * sizeof *b->want) == 0) return;
@@ -167,11 +173,13 @@ static void test_plain(void **state) {
         const weight *w = plain_weight(b, i);
         reference(b, &w->m, b->x, N_TOKENS, w->scale, b->want);
         for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
+            size_t before = tile_runs();
             memset(b->got, 0, sizeof b->got);
             gpu_prepare(g, &g->x, counts[k], N_COLS, &w, 1);
             gpu_product(g, w, 0, N_ROWS, counts[k], &g->y, N_ROWS);
             gpu_read_at(g, &g->y, 0, b->got, counts[k] * N_ROWS);
             compare(b, w, counts[k]);
+            assert_int_equal(tile_runs() - before, in_tiles(w, counts[k] > 8));
         }
     }
 }
@@ -209,13 +217,14 @@ static void test_experts(void **state) {
                       b->want + s * N_ROWS);
         }
         for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
-            size_t slots = counts[k] * N_USED;
+            size_t slots = counts[k] * N_USED, before = tile_runs();
             memset(b->got, 0, sizeof b->got);
             gpu_prepare(g, &g->x, counts[k], N_COLS, &w, 1);
             gpu_group_slots(g, slots);
             gpu_product_slots(g, w, slots, N_USED, &g->y, N_ROWS);
             gpu_read_at(g, &g->y, 0, b->got, slots * N_ROWS);
             compare(b, w, slots);
+            assert_int_equal(tile_runs() - before, in_tiles(w, slots > 64));
         }
     }
 }

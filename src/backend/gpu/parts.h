@@ -119,8 +119,8 @@ struct gpu {
     gpu_decode_program *decode_programs;
     gpu_program *tile_programs[QUANT_N_TYPES][TILES_VARIANTS], *grouping_program;
     gpu_kernel *tile_kernels[QUANT_N_TYPES][TILES_VARIANTS], *group_slots;
-    bool tiled[QUANT_N_TYPES]; /* many tokens on matrix instructions */
-    struct check *check;       /* not NULL: launches are left out, see check_decode.c */
+    bool without_tiles[QUANT_N_TYPES]; /* matrix instructions for many tokens were given up */
+    struct check *check;               /* not NULL: launches are left out, see check_decode.c */
 #define X(name) gpu_kernel *name;
     GPU_STEPS(X)
     GPU_ATTENTION(X)

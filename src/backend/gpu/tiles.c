@@ -10,7 +10,8 @@ static const size_t tile_tokens[TILES_VARIANTS] = {[TILES_NARROW] = 32, [TILES_W
 
 static bool has_tiles(const gpu *g, const gpu_matrix *m) {
     bool experts = m->expert_groups > 0;
-    return g->tiled[m->type] && m->input != ROWS_FLOAT && (!experts || g->h->n_expert <= MAX_EXPERTS);
+    return g->device->limits.warps && !g->without_tiles[m->type] && m->input != ROWS_FLOAT &&
+           (!experts || g->h->n_expert <= MAX_EXPERTS);
 }
 
 /* Few slots hardly share experts. */

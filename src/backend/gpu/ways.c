@@ -16,10 +16,7 @@ static bool open_code_images(gpu *g) {
 /* Matrices that are larger than images can be stay what they are. */
 void gpu_ways_open(gpu *g) {
     const gpu_limits *l = &g->device->limits;
-    for (int type = 0; type < QUANT_N_TYPES; type++) {
-        g->dot[type] = l->dot;
-        g->tiled[type] = l->warps;
-    }
+    for (int type = 0; type < QUANT_N_TYPES; type++) g->dot[type] = l->dot;
     if (l->image_texels == 0 || !open_code_images(g)) return;
     for (size_t i = 0; i < g->w->n_matrices; i++) {
         if (g->matrices[i].of) g->device->driver->image_new(g->device, &g->matrices[i].words, 1, NULL);
@@ -39,8 +36,8 @@ static bool give_up_images(gpu *g, quant_type type) {
 
 const char *gpu_ways_give_up(gpu *g, quant_type type) {
     gpu_products_close(g, type);
-    if (g->tiled[type]) {
-        g->tiled[type] = false;
+    if (g->device->limits.warps && !g->without_tiles[type]) {
+        g->without_tiles[type] = true;
         return "matrix instructions";
     }
     if (give_up_images(g, type)) return "images";
