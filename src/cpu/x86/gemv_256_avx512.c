@@ -416,18 +416,8 @@ INLINE void block_tq1_0_(const uint8_t *const p[ROWS], const cpu_group *const *x
             }                                                                                                        \
         }                                                                                                            \
     }                                                                                                                \
-    void gemv_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, float *out) {               \
-        times_##name(w, row, n_rows, x, 0, 1, out, 0);                                                               \
-    }                                                                                                                \
-    void rows_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, size_t stride,              \
-                              size_t n_tokens, float *out, size_t ldo) {                                             \
-        if (n_tokens == 2)                                                                                           \
-            times_##name(w, row, n_rows, x, stride, 2, out, ldo);                                                    \
-        else if (n_tokens == 3)                                                                                      \
-            times_##name(w, row, n_rows, x, stride, 3, out, ldo);                                                    \
-        else                                                                                                         \
-            times_##name(w, row, n_rows, x, stride, 4, out, ldo);                                                    \
-    }
+    ROWS_FOR_ONE(name)                                                                                               \
+    ROWS_FOR_FEW(name)
 GEMV(q2_k)
 GEMV(q3_k)
 GEMV(q4_k)

@@ -153,19 +153,7 @@ INLINE void blocks_nvfp4(const block_nvfp4 *b, size_t n_blocks, const cpu_group 
                 for (size_t k = 0; k < left; k++) out[(size_t)t * ldo + r + k] = add_in_order(acc[k][t]);            \
         }                                                                                                            \
     }                                                                                                                \
-    void rows_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, size_t stride,              \
-                              size_t n_tokens, float *out, size_t ldo) {                                             \
-        if (n_tokens == 2)                                                                                           \
-            times_##name(w, row, n_rows, x, stride, 2, out, ldo);                                                    \
-        else if (n_tokens == 3)                                                                                      \
-            times_##name(w, row, n_rows, x, stride, 3, out, ldo);                                                    \
-        else                                                                                                         \
-            times_##name(w, row, n_rows, x, stride, 4, out, ldo);                                                    \
-    }
-#define ONE(name)                                                                                                    \
-    void gemv_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, float *out) {               \
-        times_##name(w, row, n_rows, x, 0, 1, out, 0);                                                               \
-    }
+    ROWS_FOR_FEW(name)
 TIMES(q4_0, 8, HALVES, 8)
 TIMES(q4_1, 8, HALVES, 0)
 TIMES(q5_0, 8, HALVES, 16)
@@ -175,9 +163,9 @@ TIMES(iq4_nl, 8, HALVES, 128)
 TIMES(mxfp4, 8, HALVES, 12)
 TIMES(nvfp4, 4, IN_ORDER, 12)
 
-ONE(q4_0)
-ONE(q4_1)
-ONE(q5_0)
-ONE(q5_1)
-ONE(iq4_nl)
-ONE(mxfp4)
+ROWS_FOR_ONE(q4_0)
+ROWS_FOR_ONE(q4_1)
+ROWS_FOR_ONE(q5_0)
+ROWS_FOR_ONE(q5_1)
+ROWS_FOR_ONE(iq4_nl)
+ROWS_FOR_ONE(mxfp4)

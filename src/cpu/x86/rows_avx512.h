@@ -50,4 +50,20 @@ INLINE void rows_prefetch(const uint8_t *p, size_t ahead, size_t n) {
     for (size_t k = 0; k < n; k += 64) _mm_prefetch((const char *)((uintptr_t)p + ahead + k), _MM_HINT_T0);
 }
 
+/* The registered functions of a format, from its times_NAME, whose number of tokens is to be a constant. */
+#define ROWS_FOR_ONE(name)                                                                                           \
+    void gemv_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, float *out) {               \
+        times_##name(w, row, n_rows, x, 0, 1, out, 0);                                                               \
+    }
+#define ROWS_FOR_FEW(name)                                                                                           \
+    void rows_##name##_avx512(const matrix *w, size_t row, size_t n_rows, const void *x, size_t stride,              \
+                              size_t n_tokens, float *out, size_t ldo) {                                             \
+        if (n_tokens == 2)                                                                                           \
+            times_##name(w, row, n_rows, x, stride, 2, out, ldo);                                                    \
+        else if (n_tokens == 3)                                                                                      \
+            times_##name(w, row, n_rows, x, stride, 3, out, ldo);                                                    \
+        else                                                                                                         \
+            times_##name(w, row, n_rows, x, stride, 4, out, ldo);                                                    \
+    }
+
 #endif
